@@ -1,0 +1,33 @@
+"""jaxflow: the gradient flow of one-hidden-layer ReLU networks, in JAX."""
+
+from ._descent import GradientDescent as GradientDescent
+from ._flow import GradientFlow as GradientFlow
+from ._inputs import AbstractInputs as AbstractInputs
+from ._inputs import AntipodalInputs as AntipodalInputs
+from ._inputs import DenseInputs as DenseInputs
+from ._inputs import GramInputs as GramInputs
+from ._inputs import OrthogonalInputs as OrthogonalInputs
+from ._methods import AbstractMethod as AbstractMethod
+from ._network import Dataset as Dataset
+from ._network import Network as Network
+from ._network import loss as loss
+from ._network import predict as predict
+from ._network import residuals as residuals
+from ._network import squared_norms as squared_norms
+from ._network import velocity as velocity
+from ._observables import OBSERVABLES as OBSERVABLES
+from ._observables import Snapshot as Snapshot
+from ._observables import certificate as certificate
+from ._sampling import GroupInitialisation as GroupInitialisation
+from ._sampling import Initialisation as Initialisation
+from ._sampling import group_targets as group_targets
+from ._sampling import sample_inputs as sample_inputs
+from ._sampling import sample_problem as sample_problem
+from ._sampling import uniform_targets as uniform_targets
+from ._sampling import width_rule as width_rule
+from ._simulate import simulate as simulate
+from ._solution import Results as Results
+from ._solution import Solution as Solution
+from ._stops import AbstractStop as AbstractStop
+from ._stops import LossBelow as LossBelow
+from ._stops import Stationary as Stationary

@@ -1,0 +1,262 @@
+"""What happens to a pair (neuron j, example i) at its kink, z_ji = 0, within a step.
+
+An adaptive Runge–Kutta scheme stalls on the jumps of 1[z_ji > 0]. On orthogonal and
+antipodal inputs the jumps can be moved to the ends of the steps. Within a step every
+pair keeps the side of its kink on which it started (its *gate*), and its coordinate
+runs on below zero; what the network reads there is what the true flow would give. The
+field within a step is then Lipschitz, and at the end of the step the coordinates are
+put back to where the true flow has them.
+
+**Orthogonal inputs.** u_ji' = (a_j/n) r_i ‖x_i‖ 1[u_ji > 0]. A pair that is off stays
+off; one that is on switches off for good when it reaches zero. Let u_ji run on below
+zero: the network reads (u_ji)_+ and notices nothing, so the gates can stay open. Only
+when a_j r_i turns positive would a pair below zero come back, which the true flow
+forbids: this is detected, u_ji is set to zero, and the gate is closed.
+
+**Antipodal inputs.** u_ji' = (a_j/n) (r⁺_i ρ⁺_i 1[u_ji > 0] − r⁻_i ρ⁻_i 1[u_ji < 0]). A
+pair that reaches zero from above passes to the other side when a_j r⁻_i > 0, and stays
+at zero when both sides push onto it. The speed beyond zero is κ_i = −r⁻_i ρ⁻_i/(r⁺_i
+ρ⁺_i) times the speed before (0 if that is negative), the same for every neuron, so the
+coordinate that runs on as before, times κ_i, is the true one up to the change of κ_i
+since the crossing; the end of the step corrects that to second order.
+
+**Other inputs.** The literal field: no gate is held, and the crossings are counted.
+"""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from ._inputs import AbstractInputs, AntipodalInputs, OrthogonalInputs
+from ._types import Examples, Neurons, PairMask, Pairs, Weights
+
+# A ratio of speeds above this belongs to a residual that vanishes to rounding.
+_LARGEST_RATIO = 1e6
+
+
+class AbstractPattern(eqx.Module):
+    """What is held fixed within a step."""
+
+    @abc.abstractmethod
+    def settle(self, weights: Weights) -> Weights:
+        """Where the true flow has the weights that a step extended past a kink."""
+
+
+class StepEnd(eqx.Module):
+    """What a step hands to the next.
+
+    - `weights`: with every pair where the next step wants it.
+    - `pattern`: what the next step holds fixed.
+    - `reached`: how many pairs have reached their kink within the step.
+    - `jumped`: whether the field of the next step starts with a jump.
+    """
+
+    weights: Weights
+    pattern: AbstractPattern
+    reached: Int[Array, ""]
+    jumped: Bool[Array, ""]
+
+
+class AbstractKinks(eqx.Module):
+    """How one geometry carries its pairs through a step."""
+
+    @abc.abstractmethod
+    def start(self, weights: Weights, a: Neurons, r: Examples) -> AbstractPattern:
+        """The pattern of the first step."""
+
+    @abc.abstractmethod
+    def read(self, weights: Weights, pattern: Any) -> tuple[Pairs, PairMask]:
+        """The activations (z_ji)_+ and the gates 1_ji within a step, each (p, n)."""
+
+    @abc.abstractmethod
+    def finish(
+        self, before: Weights, after: Weights, a: Neurons, r: Examples, pattern: Any
+    ) -> StepEnd:
+        """Ends a step that went from `before` to `after`; (a, r) are those at its
+        end."""
+
+    def at_rest(self, weights: Weights, pattern: Any) -> Weights:
+        """The true weights between two steps."""
+        return weights
+
+
+class LiteralPattern(AbstractPattern):
+    """1[z > 0] at the start of the step; it only serves to count."""
+
+    active: PairMask
+
+    def settle(self, weights: Weights) -> Weights:
+        return weights
+
+
+class LiteralKinks(AbstractKinks):
+    """The field of eq. 3 as it stands."""
+
+    inputs: AbstractInputs
+
+    def start(self, weights: Weights, a: Neurons, r: Examples) -> LiteralPattern:
+        return LiteralPattern(self.inputs.preactivations(weights) > 0)
+
+    def read(self, weights: Weights, pattern: LiteralPattern) -> tuple[Pairs, PairMask]:
+        z = self.inputs.preactivations(weights)
+        return jax.nn.relu(z), z > 0
+
+    def finish(
+        self,
+        before: Weights,
+        after: Weights,
+        a: Neurons,
+        r: Examples,
+        pattern: LiteralPattern,
+    ) -> StepEnd:
+        active = self.inputs.preactivations(after) > 0
+        return StepEnd(
+            weights=after,
+            pattern=LiteralPattern(active),
+            reached=jnp.sum(active != pattern.active, dtype=jnp.int32),
+            jumped=jnp.zeros((), bool),
+        )
+
+
+class OneWayPattern(AbstractPattern):
+    """`gates`: pairs whose coordinate moves. `extended`: of those, the ones that have
+    switched off and run on below zero."""
+
+    gates: PairMask
+    extended: PairMask
+
+    def settle(self, weights: Weights) -> Weights:
+        return jnp.where(self.gates, jax.nn.relu(weights), weights)
+
+
+class OneWayKinks(AbstractKinks):
+    """Orthogonal inputs: a pair switches off once and for good."""
+
+    inputs: OrthogonalInputs
+
+    def start(self, weights: Weights, a: Neurons, r: Examples) -> OneWayPattern:
+        return OneWayPattern(weights > 0, jnp.zeros_like(weights, bool))
+
+    def read(self, weights: Weights, pattern: OneWayPattern) -> tuple[Pairs, PairMask]:
+        return jax.nn.relu(self.inputs.preactivations(weights)), pattern.gates
+
+    def at_rest(self, weights: Weights, pattern: OneWayPattern) -> Weights:
+        return pattern.settle(weights)
+
+    def finish(
+        self,
+        before: Weights,
+        after: Weights,
+        a: Neurons,
+        r: Examples,
+        pattern: OneWayPattern,
+    ) -> StepEnd:
+        reached = pattern.gates & ~pattern.extended & (after <= 0)
+        extended = pattern.extended | reached
+        # Below zero and pushed up again: a residual has changed sign since.
+        closing = extended & (a[:, None] * r[None, :] > 0)
+        return StepEnd(
+            weights=jnp.where(closing, 0, after),
+            pattern=OneWayPattern(pattern.gates & ~closing, extended & ~closing),
+            reached=jnp.sum(reached, dtype=jnp.int32),
+            jumped=jnp.any(closing),
+        )
+
+
+class CrossingPattern(AbstractPattern):
+    """`side`: the sign of each coordinate that moves, 0 where it is held at its kink.
+    `down`, `up`: the ratio of speeds beyond a kink crossed downwards and upwards."""
+
+    side: Int[Array, "p m"]
+    down: Float[Array, " m"]
+    up: Float[Array, " m"]
+
+    def settle(self, weights: Weights) -> Weights:
+        ratio = jnp.where(self.side > 0, self.down, self.up)
+        beyond = weights * self.side < 0
+        return jnp.where(beyond, weights * ratio, weights)
+
+
+class CrossingKinks(AbstractKinks):
+    """Antipodal inputs: a pair that reaches zero passes to the other side, or stays."""
+
+    inputs: AntipodalInputs
+
+    def start(self, weights: Weights, a: Neurons, r: Examples) -> CrossingPattern:
+        down, up = self._ratios(r)
+        return CrossingPattern(self._side(weights, a, r), down, up)
+
+    def read(
+        self, weights: Weights, pattern: CrossingPattern
+    ) -> tuple[Pairs, PairMask]:
+        above = jax.nn.relu(weights) * jnp.where(pattern.side < 0, pattern.up, 1)
+        below = jax.nn.relu(-weights) * jnp.where(pattern.side > 0, pattern.down, 1)
+        activations = jnp.concatenate(
+            [above * self.inputs.positive, below * self.inputs.negative], axis=1
+        )
+        gates = jnp.concatenate([pattern.side > 0, pattern.side < 0], axis=1)
+        return activations, gates
+
+    def finish(
+        self,
+        before: Weights,
+        after: Weights,
+        a: Neurons,
+        r: Examples,
+        pattern: CrossingPattern,
+    ) -> StepEnd:
+        down, up = self._ratios(r)
+        beyond = after * pattern.side < 0
+        # The step reached zero after this fraction of it; κ is taken halfway between
+        # there and its end.
+        fraction = jnp.where(beyond, before / (before - after), 0)
+        old = jnp.where(pattern.side > 0, pattern.down, pattern.up)
+        new = jnp.where(pattern.side > 0, down, up)
+        ratio = old + 0.5 * (1 + fraction) * (new - old)
+        settled = jnp.where(beyond, after * ratio, after)
+        side = self._side(settled, a, r)
+        moved = side != pattern.side
+        return StepEnd(
+            weights=settled,
+            pattern=CrossingPattern(side, down, up),
+            reached=jnp.sum(moved & (pattern.side != 0), dtype=jnp.int32),
+            jumped=jnp.any(moved),
+        )
+
+    def _pushes(self, r: Examples) -> tuple[Examples, Examples]:
+        """r⁺ρ⁺ and −r⁻ρ⁻: times a_j/n, the speeds above and below zero."""
+        positive, negative = jnp.split(r, 2)
+        return positive * self.inputs.positive, -negative * self.inputs.negative
+
+    def _ratios(self, r: Examples) -> tuple[Examples, Examples]:
+        above, below = self._pushes(r)
+
+        def ratio(top: Examples, bottom: Examples) -> Examples:
+            safe = jnp.where(bottom == 0, 1, bottom)
+            return jnp.where(bottom == 0, 0, jnp.clip(top / safe, 0, _LARGEST_RATIO))
+
+        return ratio(below, above), ratio(above, below)
+
+    def _side(self, weights: Weights, a: Neurons, r: Examples) -> Int[Array, "p m"]:
+        above, below = self._pushes(r)
+        # At zero the Clarke field lies between the two one-sided speeds: it leaves
+        # only when both point the same way.
+        leaves = jnp.where(
+            above[None, :] * below[None, :] > 0,
+            jnp.sign(a[:, None] * above[None, :]),
+            0,
+        )
+        return jnp.where(weights == 0, leaves, jnp.sign(weights)).astype(jnp.int8)
+
+
+def kinks_of(inputs: AbstractInputs) -> AbstractKinks:
+    """The treatment of kinks that is exact for this geometry, where there is one."""
+    if isinstance(inputs, OrthogonalInputs):
+        return OneWayKinks(inputs)
+    if isinstance(inputs, AntipodalInputs):
+        return CrossingKinks(inputs)
+    return LiteralKinks(inputs)

@@ -1,0 +1,131 @@
+"""A problem as a run holds it: the cheapest geometry, and the way back to the user's.
+
+A user's network has its w in R^d (or in the coordinates of the geometry he passed). A
+run moves weights of the reduced geometry instead, and rebuilds w at the end from the
+displacement, w(t) = w(0) + (the displacement's image), so that the part of w outside
+the span of the inputs, which never moves, is kept to the last bit.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ._inputs import (
+    AbstractInputs,
+    DenseInputs,
+    GramCoefficients,
+    GramInputs,
+    product,
+)
+from ._network import (
+    Dataset,
+    Network,
+    half_mean_square,
+    mean_activation,
+    pair_velocity,
+    squared_norms,
+)
+from ._types import Examples, Neurons, PairMask, Pairs, Scalar, Weights
+
+
+class Problem(eqx.Module):
+    """What stays fixed along a run.
+
+    - `inputs`, `targets`: the data in the geometry of the run.
+    - `offset`: ‖w_j‖² less what the stored coordinates show, (p,); constant in time.
+    - `n`, `p`: the numbers of examples and neurons that the averages divide by. They
+      are less than the array sizes where a batch is padded.
+    """
+
+    inputs: AbstractInputs
+    targets: Examples
+    offset: Neurons
+    n: Any
+    p: Any
+
+    def residuals(self, activations: Pairs, a: Neurons) -> Examples:
+        return self.targets - mean_activation(activations, a, self.p)
+
+    def loss(self, r: Examples) -> Scalar:
+        return half_mean_square(r, self.n)
+
+    def loss_at(self, weights: Weights, a: Neurons) -> Scalar:
+        z = self.inputs.preactivations(weights)
+        return self.loss(self.residuals(jax.nn.relu(z), a))
+
+    def squared_norms(self, weights: Weights) -> Neurons:
+        return self.inputs.squared_norms(weights) + self.offset
+
+    def field_through(self, activations: Pairs, gates: PairMask, a: Neurons) -> "Field":
+        """The field of the flow, given the state of each pair."""
+        r = self.residuals(activations, a)
+        cotangent, a_velocity = pair_velocity(activations, gates, a, r, self.n)
+        return Field(gates, r, cotangent, a_velocity)
+
+    def field(self, weights: Weights, a: Neurons) -> "Field":
+        """The literal field of eq. 3, with σ'(0) = 0."""
+        z = self.inputs.preactivations(weights)
+        return self.field_through(jax.nn.relu(z), z > 0, a)
+
+    def velocity(self, field: "Field") -> tuple[Weights, Neurons]:
+        """d/dt (weights, a) = −p∇L."""
+        return self.inputs.adjoint(field.cotangent), field.a_velocity
+
+    def curvature(self, field: "Field") -> Scalar:
+        """μ = p‖∇L‖²/L (eq. 5). The velocity is −p∇L, so p‖∇L‖² is its ‖·‖²/p."""
+        squares = jnp.sum(self.inputs.adjoint_squared_norms(field.cotangent))
+        squares += jnp.sum(field.a_velocity**2)
+        return squares / (self.p * self.loss(field.residuals))
+
+
+class Field(eqx.Module):
+    """The field at one point: the gates 1_ji, the residuals r_i, the cotangents
+    (a_j/n) r_i 1_ji, each per pair or example, and d/dt a_j."""
+
+    gates: PairMask
+    residuals: Examples
+    cotangent: Pairs
+    a_velocity: Neurons
+
+
+def enter(
+    data: Dataset, network: Network, *, reduce: bool
+) -> tuple[Problem, Weights, Neurons]:
+    """The problem and the initial weights in the coordinates of the run.
+
+    Without `reduce` the user's own coordinates are kept: an optimiser that is not
+    rotation-invariant (Adam, say) gives another trajectory in other coordinates.
+    """
+    inputs = data.reduced if reduce else data.inputs
+    weights = network.w
+    if reduce and isinstance(inputs, GramInputs):
+        origin = data.inputs.preactivations(network.w)
+        inputs = GramCoefficients(inputs.matrix, origin)
+        weights = jnp.zeros_like(origin)
+    elif reduce and data.directions is not None:
+        weights = product(network.w, data.directions.T)
+    offset = squared_norms(data, network) - inputs.squared_norms(weights)
+    problem = Problem(
+        inputs=inputs,
+        targets=data.targets,
+        offset=offset,
+        n=data.num_examples,
+        p=network.width,
+    )
+    return problem, weights, network.a
+
+
+def leave(
+    data: Dataset, initial: Network, problem: Problem, weights: Weights, a: Neurons
+) -> Network:
+    """The network in the user's coordinates, given where the run has got to."""
+    w = weights
+    if isinstance(problem.inputs, GramCoefficients):
+        w = initial.w + data.inputs.adjoint(weights)
+    elif problem.inputs is not data.inputs and data.directions is not None:
+        start = product(initial.w, data.directions.T)
+        w = initial.w + product(weights - start, data.directions)
+    complete = isinstance(data.inputs, DenseInputs) and initial.squared_norm is None
+    return Network(w, a, None if complete else problem.squared_norms(weights))

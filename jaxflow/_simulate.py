@@ -1,0 +1,176 @@
+"""`simulate`: one trajectory of one network."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ._checks import as_float_array, is_concrete
+from ._methods import AbstractMethod
+from ._network import Dataset, Network, check_fit
+from ._observables import OBSERVABLES, Observable, Snapshot, Start
+from ._problem import Problem, enter, leave
+from ._solution import Solution
+from ._stops import AbstractStop
+from ._types import Neurons, Scalar, Weights
+
+
+def simulate(
+    data: Dataset,
+    network: Network,
+    method: AbstractMethod,
+    *,
+    times: Any,
+    stop: AbstractStop | tuple[AbstractStop, ...] = (),
+    observe: Mapping[str, Observable] = OBSERVABLES,
+) -> Solution:
+    """Trains one network on one dataset from t = 0 through the given times.
+
+    Pure: the same arguments give the same result, under `jax.jit` and `jax.vmap` too.
+    It is compiled once per shape, method and set of observables; other numbers do not
+    compile anew. Precision is that of the arrays; times are cast to it.
+
+    **Main arguments:**
+
+    - `data`: the examples, a `Dataset`.
+    - `network`: the initial network.
+    - `method`: `GradientFlow(...)` for the flow d/dt (w, a) = −p∇L of eq. 3, or
+      `GradientDescent(...)`.
+
+    **Other arguments:**
+
+    - `times`: where to record, shape (T,), increasing, ≥ 0, in units of flow time
+      (learning rate × steps). The run ends at the last.
+    - `stop`: conditions that end the run earlier: `LossBelow()`, `Stationary()`, or a
+      tuple of them.
+    - `observe`: name → function of a `Snapshot`, evaluated at `times`. By default all
+      of `OBSERVABLES`; pass `{}` for the loss and the two curvatures alone.
+
+    **Returns:** a `Solution`. How a run ended is a code in it, `sol.result`; a run that
+    diverges raises nothing.
+
+    **Raises:** a ValueError, before anything is compiled, when shapes do not fit or
+    `times` are not increasing non-negative numbers.
+    """
+    _check_kinds(data, network, method)
+    check_fit(data, network)
+    dtype = jnp.result_type(data.targets.dtype, network.w.dtype)
+    times = _check_times(times).astype(dtype)
+    stops = stop if isinstance(stop, tuple) else (stop,)
+    for condition in stops:
+        if not isinstance(condition, AbstractStop):
+            raise ValueError(
+                "stop must be a condition such as LossBelow() or a tuple of them, got "
+                f"{condition!r}."
+            )
+    for name in observe:
+        if name in _ALWAYS:
+            raise ValueError(
+                f"observable {name!r} is always recorded, as Solution.{name}; give "
+                "yours another name."
+            )
+    data, network = jax.tree.map(
+        lambda leaf: leaf.astype(dtype), (data, network), is_leaf=eqx.is_array
+    )
+    return _simulate(data, network, method, times, stops, _Observers(dict(observe)))
+
+
+_ALWAYS = ("loss", "curvature", "average_curvature")
+
+
+class _Observers(eqx.Module):
+    """The observables. Functions are compared by identity, so that the same mapping
+    does not compile twice."""
+
+    functions: dict[str, Observable] = eqx.field(static=True)
+
+    def __init__(self, functions: dict[str, Observable]):
+        self.functions = _Frozen(functions)
+
+
+class _Frozen(dict):
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(tuple(sorted((k, id(v)) for k, v in self.items())))
+
+
+class _Recorder(eqx.Module):
+    problem: Problem
+    start: Start
+    observers: _Observers
+
+    def __call__(self, time: Scalar, weights: Weights, a: Neurons) -> dict[str, Any]:
+        snapshot = Snapshot(self.problem, self.start, time, weights, a)
+        rows = {name: getattr(snapshot, name) for name in _ALWAYS}
+        for name, function in self.observers.functions.items():
+            rows[name] = function(snapshot)
+        return rows
+
+
+@eqx.filter_jit
+def _simulate(
+    data: Dataset,
+    network: Network,
+    method: AbstractMethod,
+    times: Float[Array, " T"],
+    stops: tuple[AbstractStop, ...],
+    observers: _Observers,
+) -> Solution:
+    problem, weights, a = enter(data, network, reduce=method.rotation_invariant)
+    start = Start.of(problem, weights, a)
+    recorder = _Recorder(problem, start, observers)
+    run = method.run(problem, weights, a, times, stops, recorder)
+    final = Snapshot(problem, start, run.time, run.weights, run.a)
+    # Half a step of slack: a recorded time and the clock may differ by rounding.
+    reached = run.times <= run.time * (1 + 8 * jnp.finfo(times.dtype).eps)
+    rows = jax.tree.map(lambda rows: _masked(rows, reached), run.rows)
+    return Solution(
+        times=run.times,
+        loss=rows.pop("loss"),
+        curvature=rows.pop("curvature"),
+        average_curvature=rows.pop("average_curvature"),
+        observables=rows,
+        final=leave(data, network, problem, run.weights, run.a),
+        final_time=run.time,
+        final_loss=final.loss,
+        result=run.result,
+        stats={**run.stats, "balance_drift": final.balance_drift},
+    )
+
+
+def _masked(rows: Array, reached: Array) -> Array:
+    """Rows after the end of the run as NaN, or −1 where they are counts."""
+    reached = reached.reshape(-1, *[1] * (rows.ndim - 1))
+    missing = jnp.nan if jnp.issubdtype(rows.dtype, jnp.inexact) else -1
+    return jnp.where(reached, rows, jnp.asarray(missing, rows.dtype))
+
+
+def _check_kinds(data: Any, network: Any, method: Any) -> None:
+    for name, value, kind, example in (
+        ("data", data, Dataset, "jaxflow.Dataset(x, y)"),
+        ("network", network, Network, "jaxflow.Network(w, a)"),
+        ("method", method, AbstractMethod, "jaxflow.GradientFlow(rtol=1e-6)"),
+    ):
+        if not isinstance(value, kind):
+            raise ValueError(
+                f"{name} must be a {kind.__name__}, such as {example}; got "
+                f"{type(value).__name__}."
+            )
+
+
+def _check_times(times: Any) -> Float[Array, " T"]:
+    array = as_float_array("times", times, 1)
+    if is_concrete(array):
+        values = np.asarray(array)
+        if values[0] < 0:
+            raise ValueError(f"times must be ≥ 0, got {values[0]}.")
+        if np.any(np.diff(values) <= 0):
+            raise ValueError(
+                "times must increase strictly, got "
+                f"{values[:-1][np.diff(values) <= 0][0]} before "
+                f"{values[1:][np.diff(values) <= 0][0]}."
+            )
+    return array

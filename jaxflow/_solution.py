@@ -1,0 +1,73 @@
+"""What `simulate` returns: the record of one run, and how it ended."""
+
+from typing import Any
+
+import equinox as eqx
+from jaxtyping import Array, Float
+
+from ._network import Network
+from ._types import Scalar
+
+
+class Results(eqx.Enumeration):
+    """How a run ended. Each value is the message that says so."""
+
+    reached_time: Any = "The run reached the last requested time."
+    loss_below: Any = (
+        "The run stopped because its loss fell below the given value. By default that "
+        "is min|y|²/(2n), below which no example can be unfitted."
+    )
+    stationary: Any = (
+        "The run stopped because its curvature fell below the given tolerance: the "
+        "loss has ceased to decrease."
+    )
+    diverged: Any = (
+        "The loss became infinite or NaN. Gradient descent wants a smaller "
+        "learning_rate; the flow an adaptive controller."
+    )
+    max_steps_reached: Any = (
+        "The solver made max_steps steps before the last requested time. On correlated "
+        "inputs the jumps of the field at its kinks can stall an adaptive solver: "
+        "loosen rtol or raise max_steps."
+    )
+    step_size_vanished: Any = (
+        "The adaptive step size became too small to advance the time. Loosen rtol, or "
+        "use float64."
+    )
+
+
+class Solution(eqx.Module):
+    """One run at the requested times.
+
+    Rows after the end of a run that stopped early are NaN (−1 for counts).
+
+    - `times`: t, shape (T,), in units of flow time (learning rate × steps).
+    - `loss`: L(t), shape (T,).
+    - `curvature`: μ(t) = p‖∇L‖²/L, shape (T,).
+    - `average_curvature`: ⟨μ(t)⟩ = (1/t) log(L(0)/L(t)), shape (T,).
+    - `observables`: name → array with leading axis T.
+    - `final`: the network where the run ended, in the coordinates that were passed in.
+    - `final_time`: where it ended; `final_loss`: L there.
+    - `result`: an item of `Results`; `sol.message` is what it says.
+    - `stats`: name → number. `velocity_evaluations` (evaluations of the field by the
+      integrator; −1 where a solver does not tell), `steps`, `accepted_steps`,
+      `rejected_steps`, `kink_crossings` (pairs that changed their activation, counted
+      between consecutive accepted steps), `loss_increases` (steps that raised the
+      loss), `balance_drift` (of a_j² − ‖w_j‖², relative, at the end).
+    """
+
+    times: Float[Array, " T"]
+    loss: Float[Array, " T"]
+    curvature: Float[Array, " T"]
+    average_curvature: Float[Array, " T"]
+    observables: dict[str, Any]
+    final: Network
+    final_time: Scalar
+    final_loss: Scalar
+    result: Any
+    stats: dict[str, Array]
+
+    @property
+    def message(self) -> str:
+        """How the run ended, in words. For a single run, not one of a batch."""
+        return Results[self.result]  # type: ignore[misc]

@@ -1,0 +1,95 @@
+"""When a run may end before its last requested time.
+
+Each condition is a margin that is positive while the run goes on and crosses zero where
+it should stop. Gradient descent stops at the first step on which it is not positive;
+the flow is stopped where a root finder locates the zero.
+"""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from ._checks import check_positive
+from ._observables import certificate
+from ._problem import Field, Problem
+from ._solution import Results
+from ._types import Scalar
+
+
+class AbstractStop(eqx.Module):
+    """A condition that ends a run."""
+
+    # How `Solution.result` reports it.
+    result: eqx.AbstractClassVar[Any]
+
+    @abc.abstractmethod
+    def margin(self, problem: Problem, loss: Scalar, curvature: Scalar) -> Scalar:
+        """Positive while the run goes on."""
+
+
+class LossBelow(AbstractStop):
+    """Ends a run where L(t) ≤ `value`.
+
+    **Arguments:**
+
+    - `value`: a positive number, in units of the loss. Left out, it is the certificate
+      (C_y⁻)²/(2n) with C_y⁻ = min_i |y_i|: an example on which the network is zero
+      alone costs y_i²/(2n), so below it every example is being fitted.
+    """
+
+    value: Any = None
+    result = Results.loss_below
+
+    def __init__(self, value: Any = None):
+        if value is not None:
+            check_positive("value", value)
+            value = jnp.asarray(value)
+        self.value = value
+
+    def margin(self, problem: Problem, loss: Scalar, curvature: Scalar) -> Scalar:
+        level = (
+            certificate(problem.targets, problem.n)
+            if self.value is None
+            else self.value.astype(loss.dtype)
+        )
+        # The loss falls exponentially, so its logarithm is what a root finder finds
+        # straight.
+        tiny = jnp.finfo(loss.dtype).tiny
+        return jnp.log(jnp.maximum(loss, tiny)) - jnp.log(level)
+
+
+class Stationary(AbstractStop):
+    """Ends a run where μ(t) ≤ `tolerance`/n: the loss no longer decreases.
+
+    A run that converges keeps μ at or above order 1/n (Theorem 1), so a tolerance well
+    below 1 tells a local minimum from slow progress. A plateau near a saddle point can
+    also trigger it: from a small initialisation, choose the tolerance with care.
+
+    **Arguments:**
+
+    - `tolerance`: a positive number, μ(t) in units of 1/n. At the default 10⁻³ the loss
+      would need more than 1000 n units of time to fall by a factor e.
+    """
+
+    tolerance: Any
+    result = Results.stationary
+
+    def __init__(self, tolerance: Any = 1e-3):
+        check_positive("tolerance", tolerance)
+        self.tolerance = jnp.asarray(tolerance)
+
+    def margin(self, problem: Problem, loss: Scalar, curvature: Scalar) -> Scalar:
+        tiny = jnp.finfo(curvature.dtype).tiny
+        level = self.tolerance.astype(curvature.dtype) / problem.n
+        return jnp.log(jnp.maximum(curvature, tiny)) - jnp.log(level)
+
+
+def margins(
+    stops: tuple[AbstractStop, ...], problem: Problem, field: Field
+) -> list[Scalar]:
+    """Each stop's margin at a point."""
+    loss = problem.loss(field.residuals)
+    curvature = problem.curvature(field)
+    return [stop.margin(problem, loss, curvature) for stop in stops]

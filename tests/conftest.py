@@ -1,0 +1,12 @@
+"""Tests run in float64, with rank promotion an error and dtype promotion strict, and
+with every shape annotation of the library checked by beartype."""
+
+import jax
+from jaxtyping import install_import_hook
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+with install_import_hook("jaxflow", "beartype.beartype"):
+    import jaxflow  # noqa: F401
