@@ -1,0 +1,204 @@
+"""The group initialisation in closed form (Section 4, Proposition 2, Theorem 2).
+
+p groups of k = n/p orthonormal inputs; neuron j is active on group j alone, lies in its
+positive cone, and a_j = s_j ‖w_j‖ with s_j the sign of the group's targets. The groups
+then do not see each other. For one of them write
+
+    D = ‖D_j‖ = (mean of y_i² over the group)^{1/2},   γ = D/√(np),   x = γt,
+    c₀ = cos(w_j(0), s_j y),   q₀ = ‖w_j(0)‖²,   q = ‖w_j‖²,   φ = q/(D √(np)).
+
+The exact solution is
+
+    cos(t) = tanh(x + artanh c₀)                                      (after eq. 52)
+    q(t)   = q₀ E / (1 + 2 q₀ J/(D √(np)))                            (after eq. 54)
+    L_j(t) = ½ D² (1 − 2 cos φ + φ²)                                  (eq. 68)
+
+    E(x) = (cosh x + c₀ sinh x)²
+    J(x) = ∫₀ˣ E = (1+c₀²)/4 · sinh 2x + (c₀/2)(cosh 2x − 1) + (1 − c₀²) x/2.
+
+The paper's eq. 53 has twice the rate that its eq. 52 gives, and eq. 55/67 follow from
+it with the integral of E replaced by that of cosh 2x + c₀ sinh 2x: they agree with the
+above for c₀ = 1 only. See `docs/errata.md`.
+
+In units of t_n = (√(np)/4) log(np), at τ = t/t_n, everything depends on log(np) alone:
+x = D τ log(np)/4. `GroupFlow` therefore takes log(np), and n = 10³⁰⁰ is as good as 10².
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+# Bisection halves its bracket this many times: to the last bit of a float64.
+_HALVINGS = 60
+# Above this x the formulas in sinh and cosh lose nothing by going to exponentials.
+_LARGE = 5.0
+
+
+def time_scale(n: Any, p: Any) -> Array:
+    """t_n = (√(np)/4) log(np), in units of flow time (Theorem 2)."""
+    np_ = jnp.asarray(n) * jnp.asarray(p)
+    return jnp.sqrt(np_) / 4 * jnp.log(np_)
+
+
+def transition_time(target_norm: Any) -> Array:
+    """t^j = 1/‖D_j^∞‖ in units of t_n: where the loss of group j drops (Theorem 2)."""
+    return 1 / jnp.asarray(target_norm)
+
+
+def window_constant(epsilon: Any) -> Array:
+    """C(ε) = [(1−√ε)/√ε] · [√(1−ε)/(1−√(1−ε))], for ε in (0, 1/2).
+
+    With cos = 1 the loss of a group is ε times its first value where φ = 1 − √ε, and
+    φ/(1 − φ) grows by a constant factor per unit of x, so this ratio of its values at
+    the two ends of the window sets the window's length. It is free of ‖D_j‖.
+    """
+    epsilon = jnp.asarray(epsilon)
+    low, high = jnp.sqrt(epsilon), jnp.sqrt(1 - epsilon)
+    return (1 - low) / low * high / (1 - high)
+
+
+def window(epsilon: Any, target_norm: Any, log_np: Any) -> Array:
+    """(t_n^j(ε) − t_n^j(1−ε))/t_n ~ 2 log C(ε)/(‖D_j‖ log(np)) as n → ∞.
+
+    Theorem 2, with the constant that the closed form gives.
+    """
+    return 2 * jnp.log(window_constant(epsilon)) / (jnp.asarray(target_norm) * log_np)
+
+
+def printed_window_constant(epsilon: Any, target_norm: Any) -> Array:
+    """C^j(ε) as eq. 74 prints it."""
+    epsilon, target_norm = jnp.asarray(epsilon), jnp.asarray(target_norm)
+    low, high = 1 - jnp.sqrt(epsilon), 1 - jnp.sqrt(1 - epsilon)
+    return low / (1 + target_norm * low) * (1 + target_norm * high) / high
+
+
+def printed_window(epsilon: Any, target_norm: Any, log_np: Any) -> Array:
+    """The window as eq. 12/73 and 74 print it: log C^j(ε)/(2 ‖D_j‖ log(np)).
+
+    (Eq. 12 writes log(n) for log(np), the same to first order, and t(1−ε) − t(ε), which
+    is negative.)
+    """
+    constant = printed_window_constant(epsilon, target_norm)
+    return jnp.log(constant) / (2 * jnp.asarray(target_norm) * log_np)
+
+
+class GroupFlow(eqx.Module):
+    """The exact flow of one group, at τ = t/t_n ≥ 0.
+
+    All fields and arguments broadcast; everything works under `jit` and `vmap`.
+
+    **Arguments:**
+
+    - `log_np`: log(n p).
+    - `target_norm`: ‖D_j‖, the root mean square of the group's targets.
+    - `cosine`: c₀ in [0, 1].
+    - `squared_norm`: q₀ = ‖w_j(0)‖².
+    """
+
+    log_np: Any
+    target_norm: Any = 1.0
+    cosine: Any = 1.0
+    squared_norm: Any = 1.0
+
+    def phase(self, tau: Any) -> Array:
+        """x = γt = ‖D_j‖ τ log(np)/4."""
+        return jnp.asarray(tau) * self.target_norm * self.log_np / 4
+
+    def cosine_at(self, tau: Any) -> Array:
+        """cos(w_j, s_j y) = (sinh x + c₀ cosh x)/(cosh x + c₀ sinh x)."""
+        decay = self._decay(self.phase(tau))
+        return (1 - decay) / (1 + decay)
+
+    def log_fraction(self, tau: Any) -> Array:
+        """log φ, where φ = ‖w_j‖²/(‖D_j‖ √(np)) tends to 1."""
+        x = self.phase(tau)
+        c = jnp.asarray(self.cosine)
+        log_growth = 2 * (x + jnp.log((1 + c) / 2) + jnp.log1p(self._decay(x)))
+        scale = jnp.log(self.squared_norm / jnp.asarray(self.target_norm))
+        scale = scale - self.log_np / 2
+        return (
+            scale
+            + log_growth
+            - jnp.logaddexp(0.0, jnp.log(2.0) + scale + self._log_integral(x))
+        )
+
+    def log_squared_norm(self, tau: Any) -> Array:
+        """log ‖w_j‖² = log φ + log ‖D_j‖ + log(np)/2."""
+        return self.log_fraction(tau) + jnp.log(self.target_norm) + self.log_np / 2
+
+    def relative_loss(self, tau: Any) -> Array:
+        """L_j/(½‖D_j‖²) = 1 − 2 cos φ + φ² = (1 − φ)² + 2 (1 − cos) φ."""
+        phi = jnp.exp(self.log_fraction(tau))
+        decay = self._decay(self.phase(tau))
+        return (1 - phi) ** 2 + 4 * decay / (1 + decay) * phi
+
+    def loss(self, tau: Any) -> Array:
+        """L_j = (1/2k) Σ r_i² over the group (eq. 68)."""
+        return 0.5 * jnp.asarray(self.target_norm) ** 2 * self.relative_loss(tau)
+
+    def time_at(self, level: Any) -> Array:
+        """τ at which the relative loss has fallen to `level` in (0, 1), by bisection.
+
+        NaN where it starts below `level`.
+        """
+        level = jnp.asarray(level)
+        # At the transition x = log(np)/4; by eight times that even a loss that decays
+        # with its asymptotic rate is below any level that a float holds.
+        high = jnp.broadcast_to(8 / jnp.asarray(self.target_norm), level.shape)
+        starts_above = self.relative_loss(jnp.zeros_like(high)) > level
+
+        def halve(_: Any, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+            low, high = bracket
+            middle = 0.5 * (low + high)
+            above = self.relative_loss(middle) > level
+            return jnp.where(above, middle, low), jnp.where(above, high, middle)
+
+        low, high = jax.lax.fori_loop(0, _HALVINGS, halve, (jnp.zeros_like(high), high))
+        return jnp.where(starts_above, 0.5 * (low + high), jnp.nan)
+
+    def window(self, epsilon: Any) -> Array:
+        """τ(ε) − τ(1−ε), the exact length of the transition."""
+        epsilon = jnp.asarray(epsilon)
+        return self.time_at(epsilon) - self.time_at(1 - epsilon)
+
+    def limit(self, tau: Any) -> Array:
+        """L_j(τ) as n → ∞: ½‖D_j‖² before 1/‖D_j‖, zero after."""
+        target = jnp.asarray(self.target_norm)
+        return jnp.where(jnp.asarray(tau) < 1 / target, 0.5 * target**2, 0.0)
+
+    def _decay(self, x: Array) -> Array:
+        """((1 − c₀)/(1 + c₀)) e^{−2x}."""
+        c = jnp.asarray(self.cosine)
+        return (1 - c) / (1 + c) * jnp.exp(-2 * x)
+
+    def _log_integral(self, x: Array) -> Array:
+        """log J(x); −inf at x = 0."""
+        c = jnp.asarray(self.cosine)
+        near = jnp.clip(x, 0.0, _LARGE)
+        small = (1 + c**2) / 4 * jnp.sinh(2 * near) + c * jnp.sinh(near) ** 2
+        small = small + (1 - c**2) * near / 2
+        far = jnp.maximum(x, _LARGE)
+        # J e^{−2x}, by expanding the hyperbolic functions.
+        tail = (1 + c) ** 2 / 8 - (1 - c) ** 2 / 8 * jnp.exp(-4 * far)
+        tail = tail + ((1 - c**2) * far - c) / 2 * jnp.exp(-2 * far)
+        return jnp.where(x < _LARGE, jnp.log(small), 2 * far + jnp.log(tail))
+
+
+def printed_squared_norm(t: Any, n: Any, p: Any, flow: GroupFlow) -> Array:
+    """‖w_j(t)‖² as eq. 55/67 print it, with c_n = 2‖D_j‖/√(np); t in flow time."""
+    root = jnp.sqrt(jnp.asarray(n) * jnp.asarray(p))
+    rate = 2 * flow.target_norm / root
+    ceiling = root * flow.target_norm
+    c, q = flow.cosine, flow.squared_norm
+    growth = jnp.cosh(rate * t) + c * jnp.sinh(rate * t)
+    total = jnp.sinh(rate * t) + c * (jnp.cosh(rate * t) - 1)
+    return ceiling * q * growth / (ceiling + q * total)
+
+
+def printed_cosine(t: Any, n: Any, p: Any, flow: GroupFlow) -> Array:
+    """cos(w_j, s_j y) as eq. 53 prints it, with twice the rate of eq. 52."""
+    rate = 2 * flow.target_norm / jnp.sqrt(jnp.asarray(n) * jnp.asarray(p))
+    return jnp.tanh(rate * t + jnp.arctanh(jnp.asarray(flow.cosine)))
