@@ -16,6 +16,7 @@ from ._network import residuals as residuals
 from ._network import squared_norms as squared_norms
 from ._network import velocity as velocity
 from ._observables import OBSERVABLES as OBSERVABLES
+from ._observables import Observable as Observable
 from ._observables import Snapshot as Snapshot
 from ._observables import certificate as certificate
 from ._sampling import GroupInitialisation as GroupInitialisation

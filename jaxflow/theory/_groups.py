@@ -119,11 +119,7 @@ class GroupFlow(eqx.Module):
         log_growth = 2 * (x + jnp.log((1 + c) / 2) + jnp.log1p(self._decay(x)))
         scale = jnp.log(self.squared_norm / jnp.asarray(self.target_norm))
         scale = scale - self.log_np / 2
-        return (
-            scale
-            + log_growth
-            - jnp.logaddexp(0.0, jnp.log(2.0) + scale + self._log_integral(x))
-        )
+        return scale + log_growth - self._log_saturation(x, scale)
 
     def log_squared_norm(self, tau: Any) -> Array:
         """log ‖w_j‖² = log φ + log ‖D_j‖ + log(np)/2."""
@@ -174,17 +170,21 @@ class GroupFlow(eqx.Module):
         c = jnp.asarray(self.cosine)
         return (1 - c) / (1 + c) * jnp.exp(-2 * x)
 
-    def _log_integral(self, x: Array) -> Array:
-        """log J(x); −inf at x = 0."""
+    def _log_saturation(self, x: Array, scale: Array) -> Array:
+        """log(1 + 2 e^scale J(x))."""
         c = jnp.asarray(self.cosine)
-        near = jnp.clip(x, 0.0, _LARGE)
+        near = jnp.minimum(x, _LARGE)
         small = (1 + c**2) / 4 * jnp.sinh(2 * near) + c * jnp.sinh(near) ** 2
         small = small + (1 - c**2) * near / 2
         far = jnp.maximum(x, _LARGE)
         # J e^{−2x}, by expanding the hyperbolic functions.
         tail = (1 + c) ** 2 / 8 - (1 - c) ** 2 / 8 * jnp.exp(-4 * far)
         tail = tail + ((1 - c**2) * far - c) / 2 * jnp.exp(-2 * far)
-        return jnp.where(x < _LARGE, jnp.log(small), 2 * far + jnp.log(tail))
+        return jnp.where(
+            x < _LARGE,
+            jnp.log1p(2 * jnp.exp(scale) * small),
+            jnp.logaddexp(0.0, jnp.log(2.0) + scale + 2 * far + jnp.log(tail)),
+        )
 
 
 def printed_squared_norm(t: Any, n: Any, p: Any, flow: GroupFlow) -> Array:

@@ -1,0 +1,104 @@
+"""What every experiment writes: records, the config that made them, figures, tables."""
+
+import dataclasses
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import matplotlib
+import xarray as xr
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+
+# Print sizes: a column of a two-column paper is about 3.4 inches wide.
+STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "lines.linewidth": 1.3,
+    "figure.constrained_layout.use": True,
+    "savefig.dpi": 200,
+    "pdf.fonttype": 42,
+}
+
+
+def progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+    """A bar with the time left, on stderr, silent when that is not a terminal."""
+    return iter(
+        tqdm(
+            items, total=total, desc=what, disable=not sys.stderr.isatty(), leave=False
+        )
+    )
+
+
+def write_config(folder: Path, config: Any, command: str) -> None:
+    """The whole config, the command and the versions, as config.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {
+        "command": command,
+        "config": dataclasses.asdict(config),
+        "jax": jax.__version__,
+        "devices": sorted({device.device_kind for device in jax.devices()}),
+    }
+    _replace(
+        folder / "config.json",
+        (json.dumps(content, indent=2, default=str) + "\n").encode(),
+    )
+
+
+def write_records(folder: Path, records: xr.Dataset, name: str = "records.nc") -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=folder, suffix=".partial")
+    os.close(handle)
+    encoding = {name: {"zlib": True} for name in records.data_vars}
+    records.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+    os.replace(temporary, folder / name)
+
+
+def read_records(folder: Path, name: str = "records.nc") -> xr.Dataset:
+    path = folder / name
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} does not exist: run the experiment once without --redraw."
+        )
+    return xr.load_dataset(path, engine="h5netcdf")
+
+
+def write_figure(folder: Path, figure: Figure, name: str) -> None:
+    """`name`.png and `name`.pdf."""
+    for suffix in ("png", "pdf"):
+        # Without a date the same records give the same file.
+        metadata = {"CreationDate": None} if suffix == "pdf" else {}
+        figure.savefig(folder / f"{name}.{suffix}", metadata=metadata)
+    matplotlib.pyplot.close(figure)
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def write_text(folder: Path, name: str, text: str) -> None:
+    _replace(folder / name, text.encode())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Written whole or not at all."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".partial")
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+    os.chmod(temporary, 0o644)
+    os.replace(temporary, path)
