@@ -212,7 +212,7 @@ class GramInputs(AbstractInputs):
         floor = values[-1] * self.num_examples * jnp.finfo(values.dtype).eps
         inverse = jnp.where(values > floor, 1 / jnp.maximum(values, floor), 0)
         components = product(weights, vectors)
-        return jnp.sum(components**2 * inverse, axis=1)
+        return jnp.sum(components**2 * inverse[None, :], axis=1)
 
     def gram(self) -> Float[Array, "n n"]:
         return self.matrix

@@ -18,7 +18,9 @@ pair that reaches zero from above passes to the other side when a_j r⁻_i > 0, 
 at zero when both sides push onto it. The speed beyond zero is κ_i = −r⁻_i ρ⁻_i/(r⁺_i
 ρ⁺_i) times the speed before (0 if that is negative), the same for every neuron, so the
 coordinate that runs on as before, times κ_i, is the true one up to the change of κ_i
-since the crossing; the end of the step corrects that to second order.
+since the crossing; the end of the step corrects that to second order. A pair that is held
+at zero leaves it when both sides come to push the same way; this is noticed at the end
+of a step.
 
 **Other inputs.** The literal field: no gate is held, and the crossings are counted.
 """
@@ -176,8 +178,8 @@ class CrossingPattern(AbstractPattern):
     up: Float[Array, " m"]
 
     def settle(self, weights: Weights) -> Weights:
-        ratio = jnp.where(self.side > 0, self.down, self.up)
-        beyond = weights * self.side < 0
+        ratio = jnp.where(self.side > 0, self.down[None, :], self.up[None, :])
+        beyond = weights * self.side.astype(weights.dtype) < 0
         return jnp.where(beyond, weights * ratio, weights)
 
 
@@ -193,10 +195,18 @@ class CrossingKinks(AbstractKinks):
     def read(
         self, weights: Weights, pattern: CrossingPattern
     ) -> tuple[Pairs, PairMask]:
-        above = jax.nn.relu(weights) * jnp.where(pattern.side < 0, pattern.up, 1)
-        below = jax.nn.relu(-weights) * jnp.where(pattern.side > 0, pattern.down, 1)
+        above = jax.nn.relu(weights) * jnp.where(
+            pattern.side < 0, pattern.up[None, :], 1
+        )
+        below = jax.nn.relu(-weights) * jnp.where(
+            pattern.side > 0, pattern.down[None, :], 1
+        )
         activations = jnp.concatenate(
-            [above * self.inputs.positive, below * self.inputs.negative], axis=1
+            [
+                above * self.inputs.positive[None, :],
+                below * self.inputs.negative[None, :],
+            ],
+            axis=1,
         )
         gates = jnp.concatenate([pattern.side > 0, pattern.side < 0], axis=1)
         return activations, gates
@@ -210,12 +220,12 @@ class CrossingKinks(AbstractKinks):
         pattern: CrossingPattern,
     ) -> StepEnd:
         down, up = self._ratios(r)
-        beyond = after * pattern.side < 0
+        beyond = after * pattern.side.astype(after.dtype) < 0
         # The step reached zero after this fraction of it; κ is taken halfway between
         # there and its end.
         fraction = jnp.where(beyond, before / (before - after), 0)
-        old = jnp.where(pattern.side > 0, pattern.down, pattern.up)
-        new = jnp.where(pattern.side > 0, down, up)
+        old = jnp.where(pattern.side > 0, pattern.down[None, :], pattern.up[None, :])
+        new = jnp.where(pattern.side > 0, down[None, :], up[None, :])
         ratio = old + 0.5 * (1 + fraction) * (new - old)
         settled = jnp.where(beyond, after * ratio, after)
         side = self._side(settled, a, r)
@@ -227,15 +237,15 @@ class CrossingKinks(AbstractKinks):
             jumped=jnp.any(moved),
         )
 
-    def _pushes(self, r: Examples) -> tuple[Examples, Examples]:
+    def _pushes(self, r: Examples) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
         """r⁺ρ⁺ and −r⁻ρ⁻: times a_j/n, the speeds above and below zero."""
         positive, negative = jnp.split(r, 2)
         return positive * self.inputs.positive, -negative * self.inputs.negative
 
-    def _ratios(self, r: Examples) -> tuple[Examples, Examples]:
+    def _ratios(self, r: Examples) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
         above, below = self._pushes(r)
 
-        def ratio(top: Examples, bottom: Examples) -> Examples:
+        def ratio(top: Array, bottom: Array) -> Array:
             safe = jnp.where(bottom == 0, 1, bottom)
             return jnp.where(bottom == 0, 0, jnp.clip(top / safe, 0, _LARGEST_RATIO))
 

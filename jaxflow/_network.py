@@ -11,12 +11,12 @@ One step of gradient descent on p·L with learning rate η is one explicit Euler
 length η of this flow, so time is measured as learning rate × steps.
 """
 
+import math
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from ._checks import as_float_array, check_positive, is_concrete
@@ -219,7 +219,7 @@ def _cheapest(
     lengths = inputs.norms
     scale = lengths[:, None] * lengths[None, :]
     # Rounding in an inner product of d terms; anything above it is a correlation.
-    rounding = 8 * np.sqrt(d) * jnp.finfo(x.dtype).eps
+    rounding = 8 * math.sqrt(d) * jnp.finfo(x.dtype).eps
     if _is_diagonal(gram / scale, rounding):
         return OrthogonalInputs(lengths), x / lengths[:, None]
     if n % 2 == 0:

@@ -15,13 +15,13 @@ G (n, d) is R Q with Q's rows orthonormal, uniformly random and independent of R
 have coordinates N(0, 1/d), and what ‖w‖² has beyond them is χ²_{d−m}/d.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ._checks import as_float_array, check_choice, check_count, check_positive
@@ -50,7 +50,7 @@ def width_rule(n: int, epsilon: float = 0.05) -> int:
     n = check_count("n", n)
     if not 0 < epsilon < 1:
         raise ValueError(f"epsilon must lie between 0 and 1, got {epsilon}.")
-    return int(np.floor(np.log(n / epsilon) / np.log(4 / 3))) + 1
+    return math.floor(math.log(n / epsilon) / math.log(4 / 3)) + 1
 
 
 def sample_problem(
@@ -210,8 +210,8 @@ class Initialisation(eqx.Module):
 
     def _rows(self, key: PRNGKeyArray, p: int, d: int, dtype: Any) -> Array:
         if self.first_layer == "gaussian":
-            return jax.random.normal(key, (p, d), dtype) / np.sqrt(d)
-        bound = 1 / np.sqrt(d)
+            return jax.random.normal(key, (p, d), dtype) / math.sqrt(d)
+        bound = 1 / math.sqrt(d)
         return jax.random.uniform(key, (p, d), dtype, -bound, bound)
 
     def _coordinates(
@@ -226,7 +226,7 @@ class Initialisation(eqx.Module):
         """Coordinates of p vectors of R^d on m random orthonormal directions, (p, m),
         and the squared norm of what lies outside them, (p,)."""
         if self.first_layer == "gaussian":
-            coordinates = jax.random.normal(key, (p, m), dtype) / np.sqrt(d)
+            coordinates = jax.random.normal(key, (p, m), dtype) / math.sqrt(d)
             outside = jnp.zeros(p, dtype)
             if d > m:
                 outside = jax.random.chisquare(rest_key, d - m, (p,), dtype) / d
@@ -303,7 +303,7 @@ class GroupInitialisation(eqx.Module):
             chosen = jax.vmap(lambda key: jax.random.permutation(key, k) < few)(
                 jax.random.split(key, p)
             )
-            aside = chosen / jnp.sqrt(jnp.asarray(few, along.dtype))
+            aside = chosen.astype(along.dtype) / math.sqrt(few)
             overlap = jnp.sum(aside * along, axis=1, keepdims=True)
             if bool(jnp.any(overlap > c)):
                 raise ValueError(
@@ -311,7 +311,7 @@ class GroupInitialisation(eqx.Module):
                     f"have cosine {c}; ask for {float(jnp.max(overlap)):.3g} or more."
                 )
             across = (aside - overlap * along) / jnp.sqrt(1 - overlap**2)
-            direction = c * along + np.sqrt(1 - c**2) * across
+            direction = c * along + math.sqrt(1 - c**2) * across
         own = jnp.eye(p, dtype=along.dtype)[:, :, None]
         w = self.norm * (own * direction[None, :, :]).reshape(p, p * k)
         return Network(w, signs * self.norm)
@@ -353,7 +353,7 @@ def _sphere(key: PRNGKeyArray, n: int, d: int, dtype: Any) -> Sampled:
 
 
 def _gaussian(key: PRNGKeyArray, n: int, d: int, dtype: Any) -> Sampled:
-    return _dense_or_gram(_gaussian_rows(key, n, d, dtype) / np.sqrt(d), n < 2 * d)
+    return _dense_or_gram(_gaussian_rows(key, n, d, dtype) / math.sqrt(d), n < 2 * d)
 
 
 def _orthogonal(key: PRNGKeyArray, n: int, d: int, dtype: Any) -> Sampled:

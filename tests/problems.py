@@ -1,0 +1,52 @@
+"""Small problems that several tests share."""
+
+import jax.numpy as jnp
+import numpy as np
+
+import jaxflow
+
+
+def without_kinks(n=12, d=30, p=5, seed=0):
+    """(x, y, w, a) whose preactivations stay far from zero for a while."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, d)) / np.sqrt(d)
+    y = rng.choice([-1.0, 1.0], n) * rng.uniform(1, 2, n)
+    z = rng.choice([-1.0, 1.0], (p, n)) * rng.uniform(1, 2, (p, n))
+    w = z @ np.linalg.pinv(x).T + 0.1 * _outside(rng, x, p)
+    a = rng.choice([-1.0, 1.0], p) * rng.uniform(0.5, 1.5, p)
+    return x, y, w, a
+
+
+def _outside(rng, x, p):
+    g = rng.normal(size=(p, x.shape[1]))
+    return g - g @ np.linalg.pinv(x) @ x
+
+
+def orthogonal_array(n, d, seed=0):
+    """(norms, x): an orthogonal family as an array (n, d)."""
+    rng = np.random.default_rng(seed)
+    q = np.linalg.qr(rng.normal(size=(d, n)))[0].T
+    norms = rng.uniform(1, 2, n)
+    return norms, norms[:, None] * q
+
+
+def antipodal_array(m, d, seed=0):
+    norms, x = orthogonal_array(m, d, seed)
+    other = np.random.default_rng(seed + 1).uniform(1, 2, m)
+    return norms, other, np.concatenate([x, -x / norms[:, None] * other[:, None]])
+
+
+def dense(data):
+    """The same dataset, held dense through a run."""
+    import equinox as eqx
+
+    return eqx.tree_at(
+        lambda d: (d.reduced, d.directions),
+        data,
+        (data.inputs, None),
+        is_leaf=lambda leaf: leaf is None,
+    )
+
+
+def small_orthogonal(key, n=40, p=12, dtype=jnp.float64):
+    return jaxflow.sample_problem(key, n=n, d=2 * n, p=p, dtype=dtype)

@@ -1,0 +1,223 @@
+"""`simulate` is pure: jit, vmap, grad, no recompilation, codes for outcomes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import jaxflow
+
+from . import problems
+
+METHODS = {
+    "flow": jaxflow.GradientFlow(rtol=1e-6),
+    "descent": jaxflow.GradientDescent(0.5),
+}
+TIMES = np.array([0.0, 5.0, 20.0])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_jit_and_vmap_equal_the_loop(name):
+    def run(key):
+        data, network = problems.small_orthogonal(key)
+        return jaxflow.simulate(data, network, METHODS[name], times=TIMES)
+
+    keys = jax.random.split(jax.random.key(7), 3)
+    batch = jax.vmap(run)(keys)
+    for i, key in enumerate(keys):
+        alone, compiled = run(key), jax.jit(run)(key)
+        for one in (alone, compiled):
+            assert_allclose(batch.loss[i], one.loss, rtol=1e-11)
+            assert_allclose(batch.final.w[i], one.final.w, atol=1e-11)
+            for stat, value in one.stats.items():
+                if stat != "balance_drift":
+                    assert int(batch.stats[stat][i]) == int(value), stat
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("name", METHODS)
+def test_precision_follows_the_arrays(name, dtype):
+    data, network = problems.small_orthogonal(jax.random.key(0), dtype=dtype)
+    run = jaxflow.simulate(
+        data, network, METHODS[name], times=TIMES, stop=jaxflow.LossBelow()
+    )
+    floats = [x for x in jax.tree.leaves(run) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    assert {x.dtype for x in floats} == {jnp.dtype(dtype)}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_other_numbers_do_not_compile_anew(name):
+    traces = []
+
+    def counting(s):
+        traces.append(1)
+        return s.loss
+
+    def run(seed, scale):
+        method = (
+            jaxflow.GradientFlow(rtol=1e-5 * scale, atol=1e-7 * scale)
+            if name == "flow"
+            else jaxflow.GradientDescent(0.1 * scale)
+        )
+        data, network = problems.small_orthogonal(jax.random.key(seed))
+        return jaxflow.simulate(
+            data,
+            network,
+            method,
+            times=TIMES * scale,
+            stop=(jaxflow.LossBelow(1e-4 * scale), jaxflow.Stationary(1e-3 * scale)),
+            observe={"count": counting},
+        )
+
+    run(0, 1.0)
+    compiled = len(traces)
+    assert compiled > 0
+    for seed in range(1, 4):
+        run(seed, 1.0 + 0.1 * seed)
+    assert len(traces) == compiled
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_gradient_of_the_loss_with_respect_to_the_start(name):
+    x, y, w, a = problems.without_kinks()
+    data = jaxflow.Dataset(x, y)
+
+    def final_loss(scale):
+        network = jaxflow.Network(w, scale * jnp.asarray(a))
+        method = {
+            "flow": jaxflow.GradientFlow(rtol=1e-10, kinks="literal", max_steps=2000),
+            "descent": jaxflow.GradientDescent(0.05),
+        }[name]
+        run = jaxflow.simulate(data, network, method, times=[1.0], observe={})
+        return run.final_loss
+
+    slope = jax.grad(final_loss)(1.0)
+    step = 1e-5
+    difference = (final_loss(1.0 + step) - final_loss(1.0 - step)) / (2 * step)
+    assert_allclose(slope, difference, rtol=1e-5)
+
+
+def test_flow_stops_where_the_loss_reaches_the_level():
+    data, network = problems.small_orthogonal(jax.random.key(0))
+    level = 0.3 * float(jaxflow.loss(data, network))
+    run = jaxflow.simulate(
+        data,
+        network,
+        jaxflow.GradientFlow(rtol=1e-8),
+        times=np.arange(0.0, 200.0),
+        stop=jaxflow.LossBelow(level),
+    )
+    assert_allclose(run.final_loss, level, rtol=1e-8)
+    assert_allclose(jaxflow.loss(data, run.final), level, rtol=1e-8)
+    reached = np.arange(0.0, 200.0) <= float(run.final_time)
+    assert np.all(np.isfinite(run.loss) == reached)
+    assert np.all((np.asarray(run.observables["active_pairs"]) == -1) == ~reached)
+    assert run.message == jaxflow.Results[jaxflow.Results.loss_below]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_default_level_is_the_certificate(name):
+    data, network = problems.small_orthogonal(jax.random.key(0), p=30)
+    level = float(jnp.min(jnp.abs(data.targets)) ** 2) / (2 * data.num_examples)
+    assert_allclose(jaxflow.certificate(data.targets, data.num_examples), level)
+    run = jaxflow.simulate(
+        data, network, METHODS[name], times=[1e4], stop=jaxflow.LossBelow()
+    )
+    assert 0.5 * level < float(run.final_loss) <= level * (1 + 1e-8)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_run_that_cannot_learn_ends_stationary(name):
+    # One neuron with a > 0 fits y_0 and leaves y_1 < 0, on which it dies, unfitted.
+    data = jaxflow.Dataset(
+        jaxflow.OrthogonalInputs(jnp.ones(2)), jnp.array([1.0, -1.0])
+    )
+    network = jaxflow.Network(jnp.array([[0.5, 0.2]]), jnp.array([1.0]))
+    run = jaxflow.simulate(
+        data,
+        network,
+        METHODS[name],
+        times=[1e4],
+        stop=(jaxflow.LossBelow(), jaxflow.Stationary()),
+    )
+    assert run.message == jaxflow.Results[jaxflow.Results.stationary]
+    assert_allclose(run.final_loss, 0.25, rtol=1e-3)
+    assert float(run.final_time) < 1e3
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_stop_that_holds_at_the_start_takes_no_step(name):
+    data, network = problems.small_orthogonal(jax.random.key(0))
+    run = jaxflow.simulate(
+        data, network, METHODS[name], times=[0.0, 5.0], stop=jaxflow.LossBelow(1e3)
+    )
+    assert float(run.final_time) == 0.0
+    assert np.isfinite(run.loss[0]) and np.isnan(run.loss[1])
+    assert_allclose(run.final.w, network.w, atol=1e-15)
+    assert run.message == jaxflow.Results[jaxflow.Results.loss_below]
+
+
+def test_too_few_steps_is_a_code():
+    data, network = problems.small_orthogonal(jax.random.key(0))
+    run = jaxflow.simulate(
+        data, network, jaxflow.GradientFlow(max_steps=5), times=[1.0, 1e4]
+    )
+    assert run.message == jaxflow.Results[jaxflow.Results.max_steps_reached]
+    assert float(run.final_time) < 1e4
+    assert np.isnan(run.loss[1])
+
+
+def test_observables_are_what_they_say():
+    data, network = problems.small_orthogonal(jax.random.key(5))
+    method = jaxflow.GradientFlow(rtol=1e-9)
+    run = jaxflow.simulate(data, network, method, times=[0.0, 3.0, 30.0])
+    seen = {name: np.asarray(value)[-1] for name, value in run.observables.items()}
+    x = np.diag(np.asarray(data.inputs.norms))
+    z, a = np.asarray(run.final.w) @ x, np.asarray(run.final.a)
+    y, n, p = np.asarray(data.targets), data.num_examples, network.width
+    r = y - (a[:, None] * np.maximum(z, 0)).mean(0)
+    on = z > 0
+    squares = np.asarray(run.final.squared_norm)
+    assert_allclose(seen["max_relative_residual"], np.max(np.abs(r / y)))
+    assert_allclose(seen["mean_relative_residual"], np.mean(np.abs(r / y)))
+    assert seen["active_pairs"] == on.sum()
+    assert seen["correctly_active_pairs"] == (on & (a[:, None] * y > 0)).sum()
+    assert seen["uncovered_examples"] == (~on.any(0)).sum()
+    assert_allclose(seen["squared_norm"], squares)
+    norms = np.asarray(data.inputs.norms)
+    lower = 2 / n * norms.min() ** 2 * ((a**2)[:, None] * on).mean(0).min()
+    upper = 2 / n * norms.max() ** 2 * ((a**2 + squares)[:, None] * on).mean(0).max()
+    assert_allclose(seen["lower_bound"], lower)
+    assert_allclose(seen["upper_bound"], upper)
+    assert lower < float(run.curvature[-1]) < upper
+    dw = (a[:, None] / n) * on * r * norms
+    da = np.maximum(z, 0) @ r / n
+    gradient = (np.sum(dw**2) + np.sum(da**2)) / p
+    assert_allclose(run.curvature[-1], gradient / run.loss[-1], rtol=1e-10)
+    mean = np.log(float(run.loss[0] / run.loss[-1])) / 30
+    assert_allclose(run.average_curvature[-1], mean, rtol=1e-10)
+    assert_allclose(run.average_curvature[0], run.curvature[0])
+
+
+def test_curvature_is_the_rate_of_the_loss():
+    data, network = problems.small_orthogonal(jax.random.key(5))
+    step = 1e-3
+    times = [10.0 - step, 10.0, 10.0 + step]
+    run = jaxflow.simulate(data, network, jaxflow.GradientFlow(rtol=1e-11), times=times)
+    rate = -np.diff(np.log(np.asarray(run.loss))[::2])[0] / (2 * step)
+    assert_allclose(run.curvature[1], rate, rtol=1e-5)
+
+
+def test_users_observables_see_the_snapshot():
+    data, network = problems.small_orthogonal(jax.random.key(5))
+    run = jaxflow.simulate(
+        data,
+        network,
+        METHODS["flow"],
+        times=TIMES,
+        observe={"share": lambda s: jnp.mean(s.active), "time": lambda s: s.time},
+    )
+    assert set(run.observables) == {"share", "time"}
+    assert_allclose(run.observables["time"], TIMES)
+    assert_allclose(run.observables["share"][0], np.mean(np.asarray(network.w) > 0))
