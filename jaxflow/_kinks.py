@@ -18,9 +18,13 @@ pair that reaches zero from above passes to the other side when a_j r⁻_i > 0, 
 at zero when both sides push onto it. The speed beyond zero is κ_i = −r⁻_i ρ⁻_i/(r⁺_i
 ρ⁺_i) times the speed before (0 if that is negative), the same for every neuron, so the
 coordinate that runs on as before, times κ_i, is the true one up to the change of κ_i
-since the crossing; the end of the step corrects that to second order. A pair that is held
-at zero leaves it when both sides come to push the same way; this is noticed at the end
-of a step.
+since the crossing; the end of the step corrects that to second order. A pair that is
+held at zero leaves it when both sides come to push the same way; this is noticed at the
+end of a step.
+
+In both geometries the activations keep a corner inside the step, which the quadrature
+of d/dt a_j = (1/n) Σ_i r_i (z_ji)_+ sums to second order only. That error is known to
+leading order from the two ends of the step (`bends`), and the step takes it off.
 
 **Other inputs.** The literal field: no gate is held, and the crossings are counted.
 """
@@ -84,6 +88,18 @@ class AbstractKinks(eqx.Module):
     def at_rest(self, weights: Weights, pattern: Any) -> Weights:
         """The true weights between two steps."""
         return weights
+
+    def bends(
+        self, before: Weights, after: Weights, pattern: Any
+    ) -> tuple[Pairs, Pairs] | None:
+        """Where the activations have a corner within the step, to leading order.
+
+        Over the step, s from 0 to 1, an activation is a smooth function plus
+        size × (1 − s/fraction)_+. A quadrature of high order in s does not see that, so
+        the solver's error there is of second order, and known. Returns
+        (size, fraction), each (p, n), with size 0 where there is no corner.
+        """
+        return None
 
 
 class LiteralPattern(AbstractPattern):
@@ -157,7 +173,7 @@ class OneWayKinks(AbstractKinks):
         r: Examples,
         pattern: OneWayPattern,
     ) -> StepEnd:
-        reached = pattern.gates & ~pattern.extended & (after <= 0)
+        reached = self._reached(after, pattern)
         extended = pattern.extended | reached
         # Below zero and pushed up again: a residual has changed sign since.
         closing = extended & (a[:, None] * r[None, :] > 0)
@@ -167,6 +183,21 @@ class OneWayKinks(AbstractKinks):
             reached=jnp.sum(reached, dtype=jnp.int32),
             jumped=jnp.any(closing),
         )
+
+    def bends(
+        self, before: Weights, after: Weights, pattern: OneWayPattern
+    ) -> tuple[Pairs, Pairs]:
+        reached = self._reached(after, pattern)
+        size = jnp.where(reached, self.inputs.preactivations(before), 0)
+        return size, _fraction(before, after, reached)
+
+    def _reached(self, after: Weights, pattern: OneWayPattern) -> PairMask:
+        return pattern.gates & ~pattern.extended & (after <= 0)
+
+
+def _fraction(before: Weights, after: Weights, reached: Array) -> Weights:
+    """The fraction of the step after which a coordinate was zero; 1 elsewhere."""
+    return jnp.where(reached, before / jnp.where(reached, before - after, 1), 1)
 
 
 class CrossingPattern(AbstractPattern):
@@ -220,10 +251,9 @@ class CrossingKinks(AbstractKinks):
         pattern: CrossingPattern,
     ) -> StepEnd:
         down, up = self._ratios(r)
-        beyond = after * pattern.side.astype(after.dtype) < 0
-        # The step reached zero after this fraction of it; κ is taken halfway between
-        # there and its end.
-        fraction = jnp.where(beyond, before / (before - after), 0)
+        beyond = self._beyond(after, pattern)
+        # κ is taken halfway between where the step reached zero and its end.
+        fraction = _fraction(before, after, beyond)
         old = jnp.where(pattern.side > 0, pattern.down[None, :], pattern.up[None, :])
         new = jnp.where(pattern.side > 0, down[None, :], up[None, :])
         ratio = old + 0.5 * (1 + fraction) * (new - old)
@@ -236,6 +266,20 @@ class CrossingKinks(AbstractKinks):
             reached=jnp.sum(moved & (pattern.side != 0), dtype=jnp.int32),
             jumped=jnp.any(moved),
         )
+
+    def bends(
+        self, before: Weights, after: Weights, pattern: CrossingPattern
+    ) -> tuple[Pairs, Pairs]:
+        # Beyond zero the activation of the other example of the pair is κ times
+        # (s/fraction − 1)_+, which differs from (1 − s/fraction)_+ by a straight line.
+        reached = self._beyond(after, pattern)
+        activations, _ = self.read(before, pattern)
+        mirrored, _ = self.read(-before, pattern)
+        size = jnp.where(jnp.tile(reached, 2), activations + mirrored, 0)
+        return size, jnp.tile(_fraction(before, after, reached), 2)
+
+    def _beyond(self, after: Weights, pattern: CrossingPattern) -> Bool[Array, "p m"]:
+        return after * pattern.side.astype(after.dtype) < 0
 
     def _pushes(self, r: Examples) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
         """r⁺ρ⁺ and −r⁻ρ⁻: times a_j/n, the speeds above and below zero."""
