@@ -1,6 +1,7 @@
 """jaxflow: the gradient flow of one-hidden-layer ReLU networks, in JAX."""
 
 from ._descent import GradientDescent as GradientDescent
+from ._filippov import FilippovFlow as FilippovFlow
 from ._flow import GradientFlow as GradientFlow
 from ._inputs import AbstractInputs as AbstractInputs
 from ._inputs import AntipodalInputs as AntipodalInputs

@@ -1,4 +1,4 @@
-"""The gradient flow itself, integrated by diffrax."""
+"""The gradient flow itself: integrated by diffrax where its kinks allow that."""
 
 from typing import Any
 
@@ -9,49 +9,62 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int
 
-from ._checks import check_count, check_positive
-from ._kinks import AbstractKinks, AbstractPattern, kinks_of
+from ._checks import check_choice, check_count, check_positive
+from ._filippov import FilippovFlow
+from ._kinks import AbstractKinks, AbstractPattern, LiteralKinks, kinks_of
 from ._methods import AbstractMethod, Recorder, Trajectory, rises
 from ._problem import Problem
 from ._solution import Results
 from ._stops import AbstractStop, margins
-from ._types import Neurons, Weights
+from ._types import Examples, Neurons, Pairs, Weights
 
 # Gains of the step size controller. Late in a run the steps are bounded by stability,
 # and a purely integral controller then rejects every other step and lets errors in.
 # Measured on orthogonal inputs (n = d = 2000, p = 37, six seeds, rtol 1e-6, to t_∞):
-# Dopri5 with these gains makes at most 446 evaluations for a loss within 6e-6; Tsit5
-# needs a seventh more for the same error, and without the proportional part the error
-# is above 1e-5 at any number of evaluations below 500.
+# Dopri5 with these gains makes at most 447 evaluations, and the loss is within 5e-6.
+# Tsit5 needs a tenth more for that; without a proportional part the error was above
+# 1e-5 at every cost below 500 evaluations.
 _PROPORTIONAL, _INTEGRAL = 0.4, 0.3
 
 
 class GradientFlow(AbstractMethod):
     """The solution of d/dt (w, a) = −p∇L (eq. 3), to a tolerance.
 
-    On orthogonal and antipodal inputs the kinks of the ReLU are exact to the order of
-    the solver (see `jaxflow._kinks`). On dense and Gram inputs the field is integrated
-    as it stands, jumps included: an adaptive solver then needs many steps, and where
-    pairs slide along a kink no tolerance is an error bound.
+    With no arguments it does what the inputs of the run ask for. On orthogonal and
+    antipodal inputs the kinks of the ReLU are exact to the order of the solver (see
+    `jaxflow._kinks`). On dense and Gram inputs, where pairs slide along their kinks,
+    the run is that of `FilippovFlow(tolerance=0.1 √rtol)`: its scheme is of second
+    order, and across kinks no scheme known to us does better, so that the tolerances of
+    a fifth-order solver are out of reach and their square roots are asked for instead.
+    `Solution.stats` then holds `sliding_share` and its companions.
 
     **Arguments:**
 
     - `rtol`: relative tolerance of the local error per step.
     - `atol`: absolute tolerance, in units of the weights; `rtol`/10 if left out.
+      `FilippovFlow` has no use for it.
+    - `kinks`: `"auto"` as above; `"filippov"` for `FilippovFlow` on any inputs;
+      `"literal"` to integrate the field of eq. 3 as it stands by a diffrax solver,
+      jumps included. On dense and Gram inputs that is accurate only while no pair comes
+      near its kink: an adaptive solver then needs many steps, and where pairs slide no
+      tolerance is an error bound. Only diffrax runs have a reverse-mode gradient.
     - `solver`: any diffrax solver of ordinary differential equations; Dopri5 if left
-      out.
+      out. With a solver or a controller given, `"auto"` never takes `FilippovFlow`.
     - `controller`: any diffrax step size controller, in place of a
       `diffrax.PIDController` with the two tolerances.
     - `first_step`: the first step, in units of time; chosen by the controller if left
       out. A constant step size needs it.
     - `max_steps`: after this many steps the run ends with a message.
 
-    Raises a ValueError when a tolerance or a step is not positive.
+    Raises a ValueError when a tolerance or a step is not positive, or when a solver is
+    given and `kinks="filippov"`.
     """
 
     rtol: Any
     atol: Any
     first_step: Any
+    kinks: str = eqx.field(static=True)
+    by_diffrax: bool = eqx.field(static=True)
     solver: diffrax.AbstractSolver
     controller: diffrax.AbstractStepSizeController | None
     max_steps: int = eqx.field(static=True)
@@ -61,6 +74,7 @@ class GradientFlow(AbstractMethod):
         rtol: Any = 1e-6,
         atol: Any = None,
         *,
+        kinks: str = "auto",
         solver: diffrax.AbstractSolver | None = None,
         controller: diffrax.AbstractStepSizeController | None = None,
         first_step: Any = None,
@@ -75,6 +89,14 @@ class GradientFlow(AbstractMethod):
             raise ValueError(
                 "a constant step size needs first_step, the step in units of time."
             )
+        check_choice("kinks", kinks, ("auto", "filippov", "literal"))
+        self.by_diffrax = solver is not None or controller is not None
+        if kinks == "filippov" and self.by_diffrax:
+            raise ValueError(
+                "kinks='filippov' brings its own scheme; leave out solver and "
+                "controller, or take kinks='literal'."
+            )
+        self.kinks = kinks
         # Python floats would be compiled in, and a new tolerance compile anew.
         self.rtol = jnp.asarray(rtol)
         self.atol = self.rtol / 10 if atol is None else jnp.asarray(atol)
@@ -96,6 +118,19 @@ class GradientFlow(AbstractMethod):
         stops: tuple[AbstractStop, ...],
         record: Recorder,
     ) -> Trajectory:
+        kinks = kinks_of(problem.inputs)
+        inexact = isinstance(kinks, LiteralKinks)
+        if self.kinks == "filippov" or (
+            self.kinks == "auto" and inexact and not self.by_diffrax
+        ):
+            method = FilippovFlow(
+                0.1 * jnp.sqrt(self.rtol),
+                first_step=self.first_step,
+                max_steps=self.max_steps,
+            )
+            return method.run(problem, weights, a, times, stops, record)
+        if self.kinks == "literal":
+            kinks = LiteralKinks(problem.inputs)
         dtype = a.dtype
         controller = self.controller
         if controller is None:
@@ -107,7 +142,6 @@ class GradientFlow(AbstractMethod):
             )
         eps = float(jnp.finfo(dtype).eps)
         events = [_Margin(stops, index) for index in range(len(stops))]
-        kinks = kinks_of(problem.inputs)
         pattern = kinks.start(weights, a, problem.field(weights, a).residuals)
         args = _Arguments(problem, kinks, pattern)
         # A run whose stop condition holds at the start takes no step.
@@ -206,7 +240,9 @@ class _Margin(eqx.Module):
 
     def __call__(self, t: Any, y: Any, args: _Arguments, **kwargs: Any) -> Array:
         field = args.problem.field(*y)
-        return margins(self.stops, args.problem, field)[self.index]
+        value = margins(self.stops, args.problem, field)[self.index]
+        # diffrax pairs it with a literal 0.0, which has jax's default dtype.
+        return value.astype(jnp.result_type(float))
 
 
 class _RecordFunction(eqx.Module):
@@ -260,6 +296,7 @@ class _StepperState(eqx.Module):
     jumped: Bool[Array, ""]
     jumps: Int[Array, ""]
     reached: Int[Array, ""]
+    residuals: Examples
     loss: Float[Array, ""]
     increases: Int[Array, ""]
 
@@ -295,6 +332,7 @@ class _Stepper(diffrax.AbstractWrappedSolver):
             jumped=jnp.zeros((), bool),
             jumps=zero,
             reached=zero,
+            residuals=args.problem.field(*y0).residuals,
             loss=args.problem.loss_at(*y0),
             increases=zero,
         )
@@ -317,6 +355,12 @@ class _Stepper(diffrax.AbstractWrappedSolver):
         )
         activations, _ = args.kinks.read(weights, pattern)
         r = args.problem.residuals(activations, a)
+        bends = args.kinks.bends(y0[0], weights, pattern)
+        if bends is not None and isinstance(self.solver, diffrax.AbstractERK):
+            rate = 0.5 * (state.residuals + r) * (t1 - t0) / args.problem.n
+            missed, estimated = _corner_errors(self.solver.tableau, *bends, rate)
+            a = a + missed
+            error = (error[0], error[1] - estimated)
         loss = args.problem.loss(r)
         end = args.kinks.finish(y0[0], weights, a, r, pattern)
         after = _StepperState(
@@ -325,6 +369,7 @@ class _Stepper(diffrax.AbstractWrappedSolver):
             jumped=end.jumped,
             jumps=state.jumps + end.jumped.astype(jnp.int32),
             reached=state.reached + end.reached,
+            residuals=r,
             loss=loss,
             increases=state.increases + rises(loss, state.loss),
         )
@@ -333,6 +378,28 @@ class _Stepper(diffrax.AbstractWrappedSolver):
 
     def func(self, terms: Any, t0: Any, y0: Any, args: _Arguments) -> Any:
         return self.solver.func(terms, t0, y0, args)
+
+
+def _corner_errors(
+    tableau: Any, size: Pairs, fraction: Pairs, rate: Examples
+) -> tuple[Neurons, Neurons]:
+    """What a Runge–Kutta step misses of ∫ d/dt a_j = ∫ (1/n) Σ_i r_i (z_ji)_+ at the
+    corners of the activations, and what its error estimate makes of them, each (p,).
+
+    `rate` is r_i h/n, (n,). The scheme sums f(s) = (1 − s/fraction)_+ with its weights
+    b_k at its nodes c_k; the integral is fraction/2.
+    """
+    nodes = (0.0, *tableau.c.tolist())
+    summed = estimated = jnp.zeros_like(fraction)
+    for node, weight, error in zip(
+        nodes, tableau.b_sol.tolist(), tableau.b_error.tolist(), strict=True
+    ):
+        value = jax.nn.relu(1 - node / fraction)
+        summed = summed + weight * value
+        estimated = estimated + error * value
+    scale = size * rate[None, :]
+    missed = jnp.sum(scale * (0.5 * fraction - summed), axis=1)
+    return missed, jnp.sum(scale * estimated, axis=1)
 
 
 def _result(
