@@ -1,8 +1,10 @@
 """What every experiment writes: records, the config that made them, figures, tables."""
 
+import contextlib
 import dataclasses
 import json
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +16,9 @@ import matplotlib
 import xarray as xr
 from matplotlib.figure import Figure
 from tqdm import tqdm
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
 
 Item = TypeVar("Item")
 
@@ -44,11 +49,12 @@ def progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
     )
 
 
-def write_config(folder: Path, config: Any, command: str) -> None:
-    """The whole config, the command and the versions, as config.json."""
+def write_config(folder: Path, config: Any, module: str) -> None:
+    """The whole config, the command, the commit and the versions, as config.json."""
     folder.mkdir(parents=True, exist_ok=True)
     content = {
-        "command": command,
+        "command": " ".join(["python -m", module, *sys.argv[1:]]),
+        "commit": _commit(),
         "config": dataclasses.asdict(config),
         "jax": jax.__version__,
         "devices": sorted({device.device_kind for device in jax.devices()}),
@@ -59,13 +65,24 @@ def write_config(folder: Path, config: Any, command: str) -> None:
     )
 
 
+def _commit() -> str:
+    """The commit of the checkout, with + where files differ from it."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "HEAD")
+    changed = git("status", "--porcelain", "--untracked-files=no", "..")
+    return (commit or "unknown") + ("+" if changed else "")
+
+
 def write_records(folder: Path, records: xr.Dataset, name: str = "records.nc") -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=folder, suffix=".partial")
-    os.close(handle)
     encoding = {name: {"zlib": True} for name in records.data_vars}
-    records.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
-    os.replace(temporary, folder / name)
+    with _replacing(folder / name) as temporary:
+        records.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
 
 
 def read_records(folder: Path, name: str = "records.nc") -> xr.Dataset:
@@ -82,8 +99,9 @@ def write_figure(folder: Path, figure: Figure, name: str) -> None:
     for suffix in ("png", "pdf"):
         # Without a date the same records give the same file.
         metadata = {"CreationDate": None} if suffix == "pdf" else {}
-        figure.savefig(folder / f"{name}.{suffix}", metadata=metadata)
-    matplotlib.pyplot.close(figure)
+        with _replacing(folder / f"{name}.{suffix}") as temporary:
+            figure.savefig(temporary, format=suffix, metadata=metadata)
+    plt.close(figure)
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -96,9 +114,19 @@ def write_text(folder: Path, name: str, text: str) -> None:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Written whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
+    with _replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary file that becomes `path` when all went well: whole or not at all."""
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".partial")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -99,7 +99,8 @@ def simulate(config: Config) -> xr.Dataset:
     }
     tau = np.linspace(0, config.horizon, config.points)
     jobs = [(n, 1.0, method) for n in config.sizes for method in ("flow", "descent")]
-    jobs += [(config.cosine_size, c, "flow") for c in config.cosines if c != 1.0]
+    compared = [(config.cosine_size, cosine, "flow") for cosine in config.cosines]
+    jobs += [job for job in compared if job not in jobs]
     records = []
     for n, cosine, name in progress(jobs, len(jobs), "simulating"):
         scale = float(theory.time_scale(n, p))
@@ -163,7 +164,8 @@ def main(config: Config) -> None:
             group=("group", list(config.target_norms))
         )
         records.attrs["epsilon"] = config.epsilon
-        write_config(config.output, config, "python -m experiments.phase_transition")
+        records.attrs["cosine_size"] = config.cosine_size
+        write_config(config.output, config, "experiments.phase_transition")
         write_records(config.output, records)
     summary = phase_transition_report.write(config.output, read_records(config.output))
     sys.stdout.write(summary)

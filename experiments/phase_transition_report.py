@@ -104,6 +104,14 @@ def fit_line(x: np.ndarray, y: np.ndarray) -> Fit:
     return Fit(line.slope, quantile * line.stderr, line.intercept)
 
 
+def size_label(n: float) -> str:
+    """n as a power of ten where it is one."""
+    exponent = np.log10(n)
+    if abs(exponent - round(exponent)) < 1e-9:
+        return f"$n=10^{{{round(exponent)}}}$"
+    return f"$n={n:g}$"
+
+
 def size_colour(exponent: float) -> tuple[float, ...]:
     """A colour for n = 10^exponent: most of the range to the sizes simulated."""
     position = (exponent - 2) / 5 if exponent <= 6 else 0.8 + (exponent - 6) / 170
@@ -130,7 +138,7 @@ def _draw_losses(axis: plt.Axes, records: xr.Dataset) -> None:
     runs = _flows(records)
     for run in runs:
         shade = size_colour(np.log10(float(run.n)))
-        label = f"$n=10^{{{round(np.log10(float(run.n)))}}}$, simulated"
+        label = size_label(float(run.n)) + ", simulated"
         axis.plot(run.tau, run.loss, color=shade, label=label)
         descent = (records.method == "descent") & (records.n == run.n)
         for i in np.flatnonzero(descent):
@@ -235,7 +243,7 @@ def _draw_curvatures(axis: plt.Axes, records: xr.Dataset) -> None:
     for run in _flows(records):
         exponent = np.log10(float(run.n))
         shade = size_colour(exponent)
-        label = f"$n=10^{{{round(exponent)}}}$"
+        label = size_label(float(run.n))
         axis.plot(run.tau, run.curvature, color=shade, label=label)
         exact = exact_curvature(run)
         axis.plot(run.tau[::25], exact[::25], "+", color=shade, markersize=5)
@@ -311,8 +319,7 @@ def closed_form_figure(records: xr.Dataset) -> plt.Figure:
 
 
 def _cosine_runs(records: xr.Dataset) -> list[xr.Dataset]:
-    size = int(records.n[np.flatnonzero(records.cosine != 1.0)[0]])
-    chosen = (records.n == size) & (records.method == "flow")
+    chosen = (records.n == records.attrs["cosine_size"]) & (records.method == "flow")
     runs = [records.isel(run=i) for i in np.flatnonzero(chosen)]
     return sorted(runs, key=lambda run: float(run.cosine))
 
@@ -460,7 +467,7 @@ def _cosine_table(records: xr.Dataset) -> str:
         "the same, eq. 55 as printed",
         "largest error of cos, rate γ",
     ]
-    size = int(_cosine_runs(records)[0].n)
+    size = records.attrs["cosine_size"]
     return (
         f"The closed form for c₀ < 1, against the simulated flow at n = {size}:\n\n"
         + markdown_table(header, rows)

@@ -1,5 +1,6 @@
 """jaxflow: the gradient flow of one-hidden-layer ReLU networks, in JAX."""
 
+from . import theory as theory
 from ._descent import GradientDescent as GradientDescent
 from ._filippov import FilippovFlow as FilippovFlow
 from ._flow import GradientFlow as GradientFlow

@@ -19,41 +19,73 @@ def is_concrete(*arrays: Any) -> bool:
 
 def as_float_array(name: str, value: Any, ndim: int) -> Array:
     """`value` as a floating-point array with `ndim` axes, none of them empty."""
-    array = jnp.asarray(value)
+    try:
+        array = jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} must be an array of numbers, got {type(value).__name__}."
+        ) from error
     if jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == bool:
         array = array.astype(jnp.result_type(float))
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise ValueError(f"{name} must be real numbers, got dtype {array.dtype}.")
     if array.ndim != ndim:
-        raise ValueError(
-            f"{name} must have {ndim} axis(es), got shape {array.shape}. "
+        hint = (
             f"A single {name} needs a leading axis of length 1."
             if array.ndim < ndim
-            else f"{name} must have {ndim} axis(es), got shape {array.shape}. "
-            "Batches come from jax.vmap, outside."
+            else f"{name}[:, 0] has {ndim} axis(es)."
+            if array.ndim == 2 and array.shape[1] == 1
+            else "Batches come from jax.vmap, outside."
+        )
+        raise ValueError(
+            f"{name} must have {ndim} axis(es), got shape {array.shape}. {hint}"
         )
     if 0 in array.shape:
         raise ValueError(f"{name} must not be empty, got shape {array.shape}.")
-    if is_concrete(array) and not bool(jnp.all(jnp.isfinite(array))):
-        where = np.argwhere(~np.isfinite(np.asarray(array)))[0].tolist()
-        raise ValueError(
-            f"{name} must be finite, got {np.asarray(array)[tuple(where)]} at index "
-            f"{where}."
-        )
+    if is_concrete(array):
+        # In NumPy: inside jit even a concrete array that is touched by jax.numpy turns
+        # into a tracer.
+        values = np.asarray(array)
+        if not np.all(np.isfinite(values)):
+            where = np.argwhere(~np.isfinite(values))[0].tolist()
+            raise ValueError(
+                f"{name} must be finite, got {values[tuple(where)]} at index {where}."
+            )
     return array
 
 
-def check_positive(name: str, value: Any, *, strictly: bool = True) -> None:
-    """Every entry of a concrete `value` is a number > 0 (≥ 0 if not `strictly`)."""
+def check_positive(
+    name: str, value: Any, *, strictly: bool = True, finite: bool = True
+) -> None:
+    """Every entry of a concrete `value` is > 0 (≥ 0 if not `strictly`), and finite
+    unless told otherwise."""
     if not is_concrete(value):
         return
-    array = np.asarray(value)
+    kind = "positive" if strictly else "non-negative"
+    try:
+        array = np.asarray(value, float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be a {kind} number, got {value!r}.") from error
     good = array > 0 if strictly else array >= 0
+    if finite:
+        good &= np.isfinite(array)
     if not np.all(good):
         raise ValueError(
-            f"{name} must be {'positive' if strictly else 'non-negative'}, got "
+            f"{name} must be {kind}{' and finite' if finite else ''}, got "
             f"{array[~good].flat[0] if array.ndim else array}."
         )
+
+
+def as_scalar(name: str, value: Any, *, strictly: bool = True) -> Array:
+    """`value` as an array without axes, > 0 (≥ 0 if not `strictly`)."""
+    check_positive(name, value, strictly=strictly)
+    array = jnp.asarray(value)
+    if array.ndim != 0:
+        raise ValueError(
+            f"{name} must be one number, got shape {array.shape}. Several come from "
+            "jax.vmap, outside."
+        )
+    return array
 
 
 def check_count(name: str, value: Any) -> int:
@@ -65,8 +97,8 @@ def check_count(name: str, value: Any) -> int:
     return int(value)
 
 
-def check_choice(name: str, value: str, choices: Any) -> None:
+def check_choice(name: str, value: Any, choices: Any) -> None:
     """`value` is one of the names in `choices`."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         known = ", ".join(repr(choice) for choice in choices)
         raise ValueError(f"{name} must be one of {known}; got {value!r}.")

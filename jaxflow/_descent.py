@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from ._checks import check_positive
+from ._checks import as_scalar
 from ._methods import AbstractMethod, Recorder, Trajectory, rises
-from ._problem import Problem
+from ._problem import Field, Problem
 from ._solution import Results
 from ._stops import AbstractStop, margins
 from ._types import Neurons, Scalar, Weights
@@ -64,13 +64,13 @@ class GradientDescent(AbstractMethod):
         learning_rate: Any = 1.0,
         optimizer: optax.GradientTransformation | None = None,
     ):
-        check_positive("learning_rate", learning_rate)
+        rate = as_scalar("learning_rate", learning_rate)
         if optimizer is not None and not hasattr(optimizer, "update"):
             raise ValueError(
                 "optimizer must be an optax transformation such as optax.adam(1e-2), "
                 f"got {type(optimizer).__name__}."
             )
-        self.learning_rate = jnp.asarray(learning_rate)
+        self.learning_rate = rate
         self.optimizer = optimizer
 
     @property
@@ -90,36 +90,45 @@ class GradientDescent(AbstractMethod):
         optimizer = optax.sgd(rate) if self.optimizer is None else self.optimizer
         targets = jnp.round(times / rate).astype(jnp.int32)
 
-        def advance(state: _State) -> _State:
+        def look(state: _State) -> tuple[_State, Field]:
+            """Notes what is to be seen where the run is."""
             field = problem.field(state.weights, state.a)
             loss = problem.loss(field.residuals)
             outcome = jnp.int32(_GOING_ON)
             for index, margin in enumerate(margins(stops, problem, field)):
                 met = (outcome == _GOING_ON) & (margin <= 0)
                 outcome = jnp.where(met, index, outcome)
-            outcome = jnp.where(jnp.isfinite(loss), outcome, _DIVERGED)
-            go_on = outcome == _GOING_ON
+            crossed = jnp.sum(field.gates != state.gates, dtype=jnp.int32)
+            seen = _State(
+                weights=state.weights,
+                a=state.a,
+                memory=state.memory,
+                step=state.step,
+                outcome=jnp.where(jnp.isfinite(loss), outcome, _DIVERGED),
+                loss=loss,
+                gates=field.gates,
+                crossings=state.crossings + jnp.where(state.step > 0, crossed, 0),
+                increases=state.increases + rises(loss, state.loss),
+            )
+            return seen, field
+
+        def advance(state: _State) -> _State:
+            state, field = look(state)
+            go_on = state.outcome == _GOING_ON
             here = (state.weights, state.a)
             gradient = jax.tree.map(jnp.negative, problem.velocity(field))
             updates, memory = optimizer.update(gradient, state.memory, here)
             moved = (*optax.apply_updates(here, updates), memory)
             # A run that has ended stays where it is.
-            new_weights, new_a, memory = jax.tree.map(
+            moved = jax.tree.map(
                 lambda new, old: jnp.where(go_on, new, old),
                 moved,
                 (*here, state.memory),
             )
-            crossed = jnp.sum(field.gates != state.gates, dtype=jnp.int32)
-            return _State(
-                weights=new_weights,
-                a=new_a,
-                memory=memory,
-                step=state.step + go_on.astype(jnp.int32),
-                outcome=outcome,
-                loss=loss,
-                gates=field.gates,
-                crossings=state.crossings + jnp.where(state.step > 0, crossed, 0),
-                increases=state.increases + rises(loss, state.loss),
+            return eqx.tree_at(
+                lambda s: (s.weights, s.a, s.memory, s.step),
+                state,
+                (*moved, state.step + go_on.astype(jnp.int32)),
             )
 
         def until(state: _State, target: Int[Array, ""]) -> tuple[_State, Any]:
@@ -144,7 +153,12 @@ class GradientDescent(AbstractMethod):
             crossings=jnp.int32(0),
             increases=jnp.int32(0),
         )
-        final, rows = jax.lax.scan(until, start, targets)
+        last, rows = jax.lax.scan(until, start, targets)
+        # The loop looks before each step; nothing has looked after the last one.
+        seen, _ = look(last)
+        final = jax.tree.map(
+            lambda new, old: jnp.where(last.outcome == _GOING_ON, new, old), seen, last
+        )
         result = Results.reached_time
         for index, stop in enumerate(stops):
             result = Results.where(final.outcome == index, stop.result, result)
@@ -157,8 +171,7 @@ class GradientDescent(AbstractMethod):
             a=final.a,
             result=result,
             stats={
-                "velocity_evaluations": final.step
-                + (final.outcome != _GOING_ON).astype(jnp.int32),
+                "velocity_evaluations": final.step + 1,
                 "steps": final.step,
                 "accepted_steps": final.step,
                 "rejected_steps": jnp.zeros_like(final.step),

@@ -45,8 +45,9 @@ class FilippovFlow(AbstractMethod):
     recorded is a state of the scheme: steps are of the order of the fastest time scale,
     so a requested time costs about one evaluation. There is no reverse-mode gradient.
 
-    The method forms K = XᵀX once, n² numbers per run (50 MB at n = 2500 in float64); a
-    step gathers p S² of them.
+    Up to n = 8192 examples the method forms K = XᵀX once, n² numbers per run (50 MB at
+    n = 2500 in float64), and a step gathers p S² of them. On dense inputs beyond that a
+    step computes them instead, for p S² d multiplications.
 
     **Arguments:**
 
@@ -54,7 +55,7 @@ class FilippovFlow(AbstractMethod):
       accumulates; see `docs/flow_and_descent.md` for what a tolerance buys.
     - `first_step`: the first step, in units of time; left out, a thousandth of the
       fastest time scale.
-    - `largest_step`: no step is longer, in units of time.
+    - `largest_step`: no step is longer, in units of time; no bound if left out.
     - `sliding_candidates`: S, how many pairs of a neuron near their kinks are solved
       together. `stats["overflow"]` says whether there were more.
     - `max_steps`: after this many steps the run ends with a message.
@@ -62,7 +63,7 @@ class FilippovFlow(AbstractMethod):
     Besides the counts of every method, `Solution.stats` holds `sliding_share`,
     `multiplier_residual`, `estimated_error` and `overflow`, see `Solution`.
 
-    Raises a ValueError when a number is not positive.
+    Raises a ValueError when a number is not positive and finite.
     """
 
     tolerance: Any
@@ -76,18 +77,19 @@ class FilippovFlow(AbstractMethod):
         tolerance: Any = 1e-4,
         *,
         first_step: Any = None,
-        largest_step: Any = jnp.inf,
+        largest_step: Any = None,
         sliding_candidates: int = 64,
         max_steps: int = 100_000,
     ):
         check_positive("tolerance", tolerance)
-        check_positive("largest_step", largest_step)
+        if largest_step is not None:
+            check_positive("largest_step", largest_step, finite=False)
         if first_step is not None:
             check_positive("first_step", first_step)
         # Python floats would be compiled in, and a new tolerance compile anew.
         self.tolerance = jnp.asarray(tolerance)
         self.first_step = None if first_step is None else jnp.asarray(first_step)
-        self.largest_step = jnp.asarray(largest_step)
+        self.largest_step = None if largest_step is None else jnp.asarray(largest_step)
         self.sliding_candidates = check_count("sliding_candidates", sliding_candidates)
         self.max_steps = check_count("max_steps", max_steps)
 
@@ -105,11 +107,12 @@ class FilippovFlow(AbstractMethod):
         record: Recorder,
     ) -> Trajectory:
         dtype = a.dtype
+        largest = self.largest_step
         control = _Control(
             scheme=Scheme(problem, self.sliding_candidates),
             stops=stops,
             tolerance=self.tolerance.astype(dtype),
-            largest_step=self.largest_step.astype(dtype),
+            largest_step=jnp.inf if largest is None else largest.astype(dtype),
         )
         first = None if self.first_step is None else self.first_step.astype(dtype)
         start = control.start(weights, a, first)
@@ -179,7 +182,7 @@ class _Control(eqx.Module):
     scheme: Scheme
     stops: tuple[AbstractStop, ...]
     tolerance: Scalar
-    largest_step: Scalar
+    largest_step: Any
 
     def start(self, weights: Weights, a: Neurons, first_step: Scalar | None) -> _State:
         place, field = self.scheme.start(weights, a)

@@ -9,9 +9,16 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int
 
-from ._checks import check_choice, check_count, check_positive
+from ._checks import as_scalar, check_choice, check_count
 from ._filippov import FilippovFlow
-from ._kinks import AbstractKinks, AbstractPattern, LiteralKinks, kinks_of
+from ._kinks import (
+    AbstractKinks,
+    AbstractPattern,
+    CrossingKinks,
+    LiteralKinks,
+    Step,
+    kinks_of,
+)
 from ._methods import AbstractMethod, Recorder, Trajectory, rises
 from ._problem import Problem
 from ._solution import Results
@@ -25,6 +32,9 @@ from ._types import Examples, Neurons, Pairs, Weights
 # Tsit5 needs a tenth more for that; without a proportional part the error was above
 # 1e-5 at every cost below 500 evaluations.
 _PROPORTIONAL, _INTEGRAL = 0.4, 0.3
+
+
+_WITH_MEMORY = (diffrax.ReversibleHeun, diffrax.LeapfrogMidpoint)
 
 
 class GradientFlow(AbstractMethod):
@@ -80,12 +90,17 @@ class GradientFlow(AbstractMethod):
         first_step: Any = None,
         max_steps: int = 100_000,
     ):
-        check_positive("rtol", rtol)
-        if atol is not None:
-            check_positive("atol", atol, strictly=False)
-        if first_step is not None:
-            check_positive("first_step", first_step)
-        elif isinstance(controller, diffrax.ConstantStepSize):
+        for name, value, kind in (
+            ("solver", solver, diffrax.AbstractSolver),
+            ("controller", controller, diffrax.AbstractStepSizeController),
+        ):
+            if value is not None and not isinstance(value, kind):
+                raise ValueError(
+                    f"{name} must be an instance of diffrax.{kind.__name__}, such as "
+                    f"diffrax.{'Tsit5' if name == 'solver' else 'PIDController'}(...); "
+                    f"got {value!r}."
+                )
+        if first_step is None and isinstance(controller, diffrax.ConstantStepSize):
             raise ValueError(
                 "a constant step size needs first_step, the step in units of time."
             )
@@ -98,9 +113,13 @@ class GradientFlow(AbstractMethod):
             )
         self.kinks = kinks
         # Python floats would be compiled in, and a new tolerance compile anew.
-        self.rtol = jnp.asarray(rtol)
-        self.atol = self.rtol / 10 if atol is None else jnp.asarray(atol)
-        self.first_step = None if first_step is None else jnp.asarray(first_step)
+        self.rtol = as_scalar("rtol", rtol)
+        self.atol = (
+            self.rtol / 10 if atol is None else as_scalar("atol", atol, strictly=False)
+        )
+        self.first_step = (
+            None if first_step is None else as_scalar("first_step", first_step)
+        )
         self.solver = diffrax.Dopri5() if solver is None else solver
         self.controller = controller
         self.max_steps = check_count("max_steps", max_steps)
@@ -131,6 +150,12 @@ class GradientFlow(AbstractMethod):
             return method.run(problem, weights, a, times, stops, record)
         if self.kinks == "literal":
             kinks = LiteralKinks(problem.inputs)
+        if isinstance(kinks, CrossingKinks) and isinstance(self.solver, _WITH_MEMORY):
+            raise ValueError(
+                f"{type(self.solver).__name__} remembers earlier points, but pairs of "
+                "antipodal inputs are moved between steps where they cross their kink. "
+                "Use a Runge–Kutta solver such as diffrax.Tsit5(), or kinks='literal'."
+            )
         dtype = a.dtype
         controller = self.controller
         if controller is None:
@@ -202,20 +227,29 @@ class GradientFlow(AbstractMethod):
         )
 
     def _evaluations(self, stats: dict[str, Any], state: "_StepperState") -> Any:
-        if not isinstance(self.solver, diffrax.AbstractERK):
+        tableau = _explicit_tableau(self.solver)
+        if tableau is None:
             return jnp.full_like(state.reached, -1)
-        tableau: Any = self.solver.tableau
         per_step = tableau.num_stages - tableau.fsal
         # Besides: the first stage of the first step and after each jump, where a
         # first-same-as-last scheme cannot reuse its last stage, and what the
         # controller spends on choosing a first step.
         extra = (1 + state.jumps) if tableau.fsal else 0
-        first = 2 if self.first_step is None else 0
+        chooses = isinstance(self.controller, diffrax.PIDController | None)
+        first = 2 if chooses and self.first_step is None else 0
         return _count(stats["num_steps"]) * per_step + extra + first
 
 
 def _count(number: Any) -> Array:
     return jnp.asarray(number, jnp.int32)
+
+
+def _explicit_tableau(solver: diffrax.AbstractSolver) -> Any:
+    """The Butcher tableau of an explicit Runge–Kutta scheme, None for other solvers."""
+    if isinstance(solver, diffrax.AbstractERK):
+        # HalfSolver passes for what it wraps, but has no tableau of its own.
+        return getattr(solver, "tableau", None)
+    return None
 
 
 def _velocity(t: Any, y: tuple[Weights, Neurons], args: "_Arguments") -> Any:
@@ -318,6 +352,15 @@ class _Stepper(diffrax.AbstractWrappedSolver):
 
         return settled
 
+    # diffrax asks implicit solvers for these two.
+    @property
+    def root_finder(self) -> Any:
+        return self.solver.root_finder  # type: ignore[attr-defined]
+
+    @property
+    def root_find_max_steps(self) -> Any:
+        return self.solver.root_find_max_steps  # type: ignore[attr-defined]
+
     def order(self, terms: Any) -> Any:
         return self.solver.order(terms)
 
@@ -355,14 +398,23 @@ class _Stepper(diffrax.AbstractWrappedSolver):
         )
         activations, _ = args.kinks.read(weights, pattern)
         r = args.problem.residuals(activations, a)
-        bends = args.kinks.bends(y0[0], weights, pattern)
-        if bends is not None and isinstance(self.solver, diffrax.AbstractERK):
-            rate = 0.5 * (state.residuals + r) * (t1 - t0) / args.problem.n
-            missed, estimated = _corner_errors(self.solver.tableau, *bends, rate)
+        ends = Step(
+            before=y0[0],
+            after=weights,
+            a_before=y0[1],
+            a=a,
+            r_before=state.residuals,
+            r=r,
+            length=(t1 - t0) / args.problem.n,
+        )
+        tableau, bends = _explicit_tableau(self.solver), args.kinks.bends(ends, pattern)
+        if tableau is not None and bends is not None:
+            rate = 0.5 * (ends.r_before + r) * ends.length
+            missed, estimated = _corner_errors(tableau, *bends, rate)
             a = a + missed
-            error = (error[0], error[1] - estimated)
+            error = None if error is None else (error[0], error[1] - estimated)
         loss = args.problem.loss(r)
-        end = args.kinks.finish(y0[0], weights, a, r, pattern)
+        end = args.kinks.finish(ends, pattern)
         after = _StepperState(
             inner=inner,
             pattern=end.pattern,
@@ -409,13 +461,17 @@ def _result(
     final_loss: Array,
 ) -> Any:
     codes = diffrax.RESULTS
-    result = Results.reached_time
+    stopped = solution.result == codes.event_occurred
     result = Results.where(
-        solution.result == codes.max_steps_reached, Results.max_steps_reached, result
+        (solution.result == codes.successful) | stopped,
+        Results.reached_time,
+        Results.solver_failed,
     )
-    result = Results.where(
-        solution.result == codes.dt_min_reached, Results.step_size_vanished, result
-    )
+    for code, ours in (
+        (codes.max_steps_reached, Results.max_steps_reached),
+        (codes.dt_min_reached, Results.step_size_vanished),
+    ):
+        result = Results.where(solution.result == code, ours, result)
     mask: Any = solution.event_mask
     for index, stop in enumerate(stops):
         met = mask[index] | at_start[index]

@@ -25,6 +25,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.experimental.sparse.linalg import lobpcg_standard
 from jaxtyping import Array, Float
 
@@ -84,10 +85,30 @@ class AbstractInputs(eqx.Module):
         """‖Σ_i C_ji x_i‖² in R^d, shape (p,)."""
         return jnp.sum(self.adjoint(cotangent) ** 2, axis=1)
 
+    def times_gram(self, v: Float[Array, "n k"]) -> Float[Array, "n k"]:
+        """K v."""
+        return product(self.gram(), v)
+
     def interaction(self) -> Scalar:
         """‖XᵀX − D_X‖, the operator norm that Assumption 2 (eq. 4) bounds."""
-        gram = self.gram()
-        return _symmetric_norm(gram - jnp.diag(jnp.diag(gram)))
+        if self.num_examples <= _LARGEST_DECOMPOSED:
+            gram = self.gram()
+            off = gram - jnp.diag(jnp.diag(gram))
+            return jnp.max(jnp.abs(jnp.linalg.eigvalsh(off)))
+        # K − D lies between −max‖x‖² and its trace; shifting by either end makes the
+        # end that is sought the largest eigenvalue of a positive semidefinite map, as
+        # LOBPCG wants it.
+        squares = self.norms**2
+
+        def off_diagonal(v: Array) -> Array:
+            return self.times_gram(v) - squares[:, None] * v
+
+        start = jax.random.normal(jax.random.key(0), (self.num_examples, 4), self.dtype)
+        floor = jnp.max(squares)
+        top = _largest(lambda v: off_diagonal(v) + floor * v, start) - floor
+        ceiling = jnp.maximum(top, floor)
+        bottom = ceiling - _largest(lambda v: ceiling * v - off_diagonal(v), start)
+        return jnp.maximum(top, -bottom)
 
     @property
     def dtype(self) -> Any:
@@ -110,7 +131,7 @@ class DenseInputs(AbstractInputs):
     def __init__(self, x: Any):
         self.x = as_float_array("x", x, 2)
         if is_concrete(self.x):
-            _check_no_zero_input(jnp.max(jnp.abs(self.x), axis=1))
+            _check_no_zero_input(np.max(np.abs(np.asarray(self.x)), axis=1))
 
     @property
     def num_examples(self) -> int:
@@ -136,26 +157,9 @@ class DenseInputs(AbstractInputs):
     def gram(self) -> Float[Array, "n n"]:
         return product(self.x, self.x.T)
 
-    def interaction(self) -> Scalar:
-        if self.num_examples <= _LARGEST_DECOMPOSED:
-            return super().interaction()
-        # K − D lies between −max‖x‖² and its trace; shifting by either end makes the
-        # end that is sought the largest eigenvalue of a positive semidefinite map, as
-        # LOBPCG wants it. K itself is never formed.
-        squares = self.norms**2
-
-        def off_diagonal(v: Array) -> Array:
-            inner = product(self.x.T, v)
-            return product(self.x, inner) - squares[:, None] * v
-
-        start = jax.random.normal(
-            jax.random.key(0), (self.num_examples, 4), self.x.dtype
-        )
-        floor = jnp.max(squares)
-        top = _largest(lambda v: off_diagonal(v) + floor * v, start) - floor
-        ceiling = jnp.maximum(top, floor)
-        bottom = ceiling - _largest(lambda v: ceiling * v - off_diagonal(v), start)
-        return jnp.maximum(top, -bottom)
+    def times_gram(self, v: Float[Array, "n k"]) -> Float[Array, "n k"]:
+        # K itself is never formed.
+        return product(self.x, product(self.x.T, v))
 
 
 class GramInputs(AbstractInputs):
@@ -181,12 +185,19 @@ class GramInputs(AbstractInputs):
                 "For coordinates (n, d) use DenseInputs(x)."
             )
         if is_concrete(self.matrix):
-            diagonal = jnp.diag(self.matrix)
+            matrix = np.asarray(self.matrix)
+            diagonal = np.diag(matrix)
             _check_no_zero_input(diagonal)
             check_positive("the diagonal of gram", diagonal)
-            slack = 64 * jnp.finfo(self.matrix.dtype).eps * jnp.max(diagonal)
-            if not bool(jnp.all(jnp.abs(self.matrix - self.matrix.T) <= slack)):
+            slack = 64 * np.finfo(matrix.dtype).eps * np.max(diagonal)
+            if not np.all(np.abs(matrix - matrix.T) <= slack):
                 raise ValueError("gram must be symmetric: gram[i, k] == gram[k, i].")
+            lengths = np.sqrt(diagonal)
+            if not np.all(np.abs(matrix) <= np.outer(lengths, lengths) + slack):
+                raise ValueError(
+                    "gram must be positive semidefinite, but some |gram[i, k]| exceeds "
+                    "sqrt(gram[i, i] gram[k, k])."
+                )
 
     @property
     def num_examples(self) -> int:
@@ -380,17 +391,13 @@ class AntipodalInputs(AbstractInputs):
         return jnp.max(self.positive * self.negative)
 
 
-def _check_no_zero_input(sizes: Array) -> None:
-    zeros = jnp.flatnonzero(sizes == 0)
+def _check_no_zero_input(sizes: np.ndarray) -> None:
+    zeros = np.flatnonzero(sizes == 0)
     if zeros.size:
         raise ValueError(
             f"input x[{int(zeros[0])}] is the zero vector. The network is 0 there "
             "whatever its weights; leave that example out."
         )
-
-
-def _symmetric_norm(matrix: Float[Array, "n n"]) -> Scalar:
-    return jnp.max(jnp.abs(jnp.linalg.eigvalsh(matrix)))
 
 
 def _largest(linear_map: Any, start: Float[Array, "n k"]) -> Scalar:

@@ -19,8 +19,9 @@ at zero when both sides push onto it. The speed beyond zero is κ_i = −r⁻_i 
 ρ⁺_i) times the speed before (0 if that is negative), the same for every neuron, so the
 coordinate that runs on as before, times κ_i, is the true one up to the change of κ_i
 since the crossing; the end of the step corrects that to second order. A pair that is
-held at zero leaves it when both sides come to push the same way; this is noticed at the
-end of a step.
+held at zero leaves it when both sides come to push the same way; the end of the step
+puts it where it has got to since, to second order. One that starts at exactly zero is
+closed for good, by σ'(0) = 0.
 
 In both geometries the activations keep a corner inside the step, which the quadrature
 of d/dt a_j = (1/n) Σ_i r_i (z_ji)_+ sums to second order only. That error is known to
@@ -38,7 +39,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from ._inputs import AbstractInputs, AntipodalInputs, OrthogonalInputs
-from ._types import Examples, Neurons, PairMask, Pairs, Weights
+from ._types import Examples, Neurons, PairMask, Pairs, Scalar, Weights
 
 # A ratio of speeds above this belongs to a residual that vanishes to rounding.
 _LARGEST_RATIO = 1e6
@@ -50,6 +51,19 @@ class AbstractPattern(eqx.Module):
     @abc.abstractmethod
     def settle(self, weights: Weights) -> Weights:
         """Where the true flow has the weights that a step extended past a kink."""
+
+
+class Step(eqx.Module):
+    """The two ends of a step: stored weights, second layer, residuals, and its length
+    over n."""
+
+    before: Weights
+    after: Weights
+    a_before: Neurons
+    a: Neurons
+    r_before: Examples
+    r: Examples
+    length: Scalar
 
 
 class StepEnd(eqx.Module):
@@ -79,19 +93,14 @@ class AbstractKinks(eqx.Module):
         """The activations (z_ji)_+ and the gates 1_ji within a step, each (p, n)."""
 
     @abc.abstractmethod
-    def finish(
-        self, before: Weights, after: Weights, a: Neurons, r: Examples, pattern: Any
-    ) -> StepEnd:
-        """Ends a step that went from `before` to `after`; (a, r) are those at its
-        end."""
+    def finish(self, step: Step, pattern: Any) -> StepEnd:
+        """Ends a step."""
 
     def at_rest(self, weights: Weights, pattern: Any) -> Weights:
         """The true weights between two steps."""
         return weights
 
-    def bends(
-        self, before: Weights, after: Weights, pattern: Any
-    ) -> tuple[Pairs, Pairs] | None:
+    def bends(self, step: Step, pattern: Any) -> tuple[Pairs, Pairs] | None:
         """Where the activations have a corner within the step, to leading order.
 
         Over the step, s from 0 to 1, an activation is a smooth function plus
@@ -123,17 +132,10 @@ class LiteralKinks(AbstractKinks):
         z = self.inputs.preactivations(weights)
         return jax.nn.relu(z), z > 0
 
-    def finish(
-        self,
-        before: Weights,
-        after: Weights,
-        a: Neurons,
-        r: Examples,
-        pattern: LiteralPattern,
-    ) -> StepEnd:
-        active = self.inputs.preactivations(after) > 0
+    def finish(self, step: Step, pattern: LiteralPattern) -> StepEnd:
+        active = self.inputs.preactivations(step.after) > 0
         return StepEnd(
-            weights=after,
+            weights=step.after,
             pattern=LiteralPattern(active),
             reached=jnp.sum(active != pattern.active, dtype=jnp.int32),
             jumped=jnp.zeros((), bool),
@@ -165,46 +167,40 @@ class OneWayKinks(AbstractKinks):
     def at_rest(self, weights: Weights, pattern: OneWayPattern) -> Weights:
         return pattern.settle(weights)
 
-    def finish(
-        self,
-        before: Weights,
-        after: Weights,
-        a: Neurons,
-        r: Examples,
-        pattern: OneWayPattern,
-    ) -> StepEnd:
-        reached = self._reached(after, pattern)
+    def finish(self, step: Step, pattern: OneWayPattern) -> StepEnd:
+        reached = self._reached(step.after, pattern)
         extended = pattern.extended | reached
         # Below zero and pushed up again: a residual has changed sign since.
-        closing = extended & (a[:, None] * r[None, :] > 0)
+        closing = extended & (step.a[:, None] * step.r[None, :] > 0)
         return StepEnd(
-            weights=jnp.where(closing, 0, after),
+            weights=jnp.where(closing, 0, step.after),
             pattern=OneWayPattern(pattern.gates & ~closing, extended & ~closing),
             reached=jnp.sum(reached, dtype=jnp.int32),
             jumped=jnp.any(closing),
         )
 
-    def bends(
-        self, before: Weights, after: Weights, pattern: OneWayPattern
-    ) -> tuple[Pairs, Pairs]:
-        reached = self._reached(after, pattern)
-        size = jnp.where(reached, self.inputs.preactivations(before), 0)
-        return size, _fraction(before, after, reached)
+    def bends(self, step: Step, pattern: OneWayPattern) -> tuple[Pairs, Pairs]:
+        reached = self._reached(step.after, pattern) & (step.before > 0)
+        size = jnp.where(reached, self.inputs.preactivations(step.before), 0)
+        return size, _fraction(step, reached)
 
     def _reached(self, after: Weights, pattern: OneWayPattern) -> PairMask:
         return pattern.gates & ~pattern.extended & (after <= 0)
 
 
-def _fraction(before: Weights, after: Weights, reached: Array) -> Weights:
+def _fraction(step: Step, reached: Array) -> Weights:
     """The fraction of the step after which a coordinate was zero; 1 elsewhere."""
-    return jnp.where(reached, before / jnp.where(reached, before - after, 1), 1)
+    moved = jnp.where(reached, step.before - step.after, 1)
+    return jnp.where(reached, step.before / moved, 1)
 
 
 class CrossingPattern(AbstractPattern):
     """`side`: the sign of each coordinate that moves, 0 where it is held at its kink.
-    `down`, `up`: the ratio of speeds beyond a kink crossed downwards and upwards."""
+    `closed`: held for good. `down`, `up`: the ratio of speeds beyond a kink crossed
+    downwards and upwards."""
 
     side: Int[Array, "p m"]
+    closed: Bool[Array, "p m"]
     down: Float[Array, " m"]
     up: Float[Array, " m"]
 
@@ -220,8 +216,7 @@ class CrossingKinks(AbstractKinks):
     inputs: AntipodalInputs
 
     def start(self, weights: Weights, a: Neurons, r: Examples) -> CrossingPattern:
-        down, up = self._ratios(r)
-        return CrossingPattern(self._side(weights, a, r), down, up)
+        return CrossingPattern(_sign(weights), weights == 0, *self._ratios(r))
 
     def read(
         self, weights: Weights, pattern: CrossingPattern
@@ -242,41 +237,55 @@ class CrossingKinks(AbstractKinks):
         gates = jnp.concatenate([pattern.side > 0, pattern.side < 0], axis=1)
         return activations, gates
 
-    def finish(
-        self,
-        before: Weights,
-        after: Weights,
-        a: Neurons,
-        r: Examples,
-        pattern: CrossingPattern,
-    ) -> StepEnd:
-        down, up = self._ratios(r)
-        beyond = self._beyond(after, pattern)
+    def finish(self, step: Step, pattern: CrossingPattern) -> StepEnd:
+        down, up = self._ratios(step.r)
+        beyond = self._beyond(step.after, pattern)
         # κ is taken halfway between where the step reached zero and its end.
-        fraction = _fraction(before, after, beyond)
+        fraction = _fraction(step, beyond)
         old = jnp.where(pattern.side > 0, pattern.down[None, :], pattern.up[None, :])
         new = jnp.where(pattern.side > 0, down[None, :], up[None, :])
         ratio = old + 0.5 * (1 + fraction) * (new - old)
-        settled = jnp.where(beyond, after * ratio, after)
-        side = self._side(settled, a, r)
+        settled = jnp.where(beyond, step.after * ratio, step.after)
+        held = (pattern.side == 0) & ~pattern.closed
+        settled = jnp.where(held, self._released(step), settled)
+        side = _sign(settled)
         moved = side != pattern.side
         return StepEnd(
             weights=settled,
-            pattern=CrossingPattern(side, down, up),
+            pattern=CrossingPattern(side, pattern.closed, down, up),
             reached=jnp.sum(moved & (pattern.side != 0), dtype=jnp.int32),
             jumped=jnp.any(moved),
         )
 
-    def bends(
-        self, before: Weights, after: Weights, pattern: CrossingPattern
-    ) -> tuple[Pairs, Pairs]:
+    def bends(self, step: Step, pattern: CrossingPattern) -> tuple[Pairs, Pairs]:
         # Beyond zero the activation of the other example of the pair is κ times
         # (s/fraction − 1)_+, which differs from (1 − s/fraction)_+ by a straight line.
-        reached = self._beyond(after, pattern)
-        activations, _ = self.read(before, pattern)
-        mirrored, _ = self.read(-before, pattern)
+        reached = self._beyond(step.after, pattern) & (step.before != 0)
+        activations, _ = self.read(step.before, pattern)
+        mirrored, _ = self.read(-step.before, pattern)
         size = jnp.where(jnp.tile(reached, 2), activations + mirrored, 0)
-        return size, jnp.tile(_fraction(before, after, reached), 2)
+        return size, jnp.tile(_fraction(step, reached), 2)
+
+    def _released(self, step: Step) -> Weights:
+        """Where coordinates that were held at zero have got to.
+
+        At zero the Clarke field lies between the speeds of the two sides. It leaves
+        when both point the same way: from the moment at which the second of them
+        turned, as straight lines between the ends of the step tell it.
+        """
+        above_end, below_end = self._speeds(step.a, step.r)
+        above, below = self._speeds(step.a_before, step.r_before)
+        direction = jnp.where(above_end * below_end > 0, jnp.sign(above_end), 0)
+
+        def turned(start: Array, end: Array) -> Array:
+            against = start * direction < 0
+            return jnp.where(against, start / jnp.where(against, start - end, 1), 0)
+
+        since = jnp.maximum(turned(above, above_end), turned(below, below_end))
+        own = jnp.where(direction > 0, above, below)
+        own_end = jnp.where(direction > 0, above_end, below_end)
+        middle = own + 0.5 * (1 + since) * (own_end - own)
+        return jnp.where(direction != 0, step.length * (1 - since) * middle, 0)
 
     def _beyond(self, after: Weights, pattern: CrossingPattern) -> Bool[Array, "p m"]:
         return after * pattern.side.astype(after.dtype) < 0
@@ -285,6 +294,10 @@ class CrossingKinks(AbstractKinks):
         """r⁺ρ⁺ and −r⁻ρ⁻: times a_j/n, the speeds above and below zero."""
         positive, negative = jnp.split(r, 2)
         return positive * self.inputs.positive, -negative * self.inputs.negative
+
+    def _speeds(self, a: Neurons, r: Examples) -> tuple[Weights, Weights]:
+        above, below = self._pushes(r)
+        return a[:, None] * above[None, :], a[:, None] * below[None, :]
 
     def _ratios(self, r: Examples) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
         above, below = self._pushes(r)
@@ -295,16 +308,9 @@ class CrossingKinks(AbstractKinks):
 
         return ratio(below, above), ratio(above, below)
 
-    def _side(self, weights: Weights, a: Neurons, r: Examples) -> Int[Array, "p m"]:
-        above, below = self._pushes(r)
-        # At zero the Clarke field lies between the two one-sided speeds: it leaves
-        # only when both point the same way.
-        leaves = jnp.where(
-            above[None, :] * below[None, :] > 0,
-            jnp.sign(a[:, None] * above[None, :]),
-            0,
-        )
-        return jnp.where(weights == 0, leaves, jnp.sign(weights)).astype(jnp.int8)
+
+def _sign(weights: Weights) -> Int[Array, "p m"]:
+    return jnp.sign(weights).astype(jnp.int8)
 
 
 def kinks_of(inputs: AbstractInputs) -> AbstractKinks:

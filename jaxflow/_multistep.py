@@ -25,12 +25,11 @@ extrapolation z + h (V₁ + (h + h₁)/(h₁ + h₂) (V₁ − V₂)), relative 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
-from ._inputs import product
 from ._methods import rises
 from ._problem import Field, Problem
-from ._sliding import coupled_masks, mean_mask, slides
+from ._sliding import Interactions, coupled_masks, mean_mask, slides
 from ._types import Examples, Neurons, Pairs, Scalar, Weights
 
 # The error estimate is the difference of the two predictions of r times this: the two
@@ -74,26 +73,26 @@ class Place(eqx.Module):
 
 
 class Scheme(eqx.Module):
-    """The scheme on one problem. `gram` is K, (n, n), `largest_eigenvalue` its norm and
+    """The scheme on one problem. `interactions` is K, `largest_eigenvalue` its norm and
     `candidates` the S of `coupled_masks`."""
 
     problem: Problem
-    gram: Float[Array, "n n"]
+    interactions: Interactions
     largest_eigenvalue: Scalar
     candidates: int = eqx.field(static=True)
 
     def __init__(self, problem: Problem, candidates: int):
         self.problem = problem
-        self.gram = problem.inputs.gram()
-        self.largest_eigenvalue = _largest_eigenvalue(self.gram)
-        self.candidates = min(candidates, self.gram.shape[0])
+        self.interactions = Interactions(problem.inputs)
+        self.largest_eigenvalue = self.interactions.largest_eigenvalue()
+        self.candidates = min(candidates, problem.inputs.num_examples)
 
     def start(self, weights: Weights, a: Neurons) -> tuple[Place, Field]:
         """The place at t = 0, and the field there."""
         problem = self.problem
         z = problem.inputs.preactivations(weights)
         field = problem.field_through(jax.nn.relu(z), z > 0, a)
-        velocity = product(field.cotangent, self.gram)
+        velocity = self.interactions.image(field.cotangent)
         zero, none = jnp.zeros((), a.dtype), jnp.int32(0)
         place = Place(
             time=zero,
@@ -130,7 +129,7 @@ class Scheme(eqx.Module):
         r_mid = problem.residuals(on_mid, a_mid)
         gain = (a_mid / n)[:, None] * r_mid[None, :]
         masks = coupled_masks(
-            self.gram, z, v1, place.cotangent, gain, h, self.candidates
+            self.interactions, z, v1, place.cotangent, gain, h, self.candidates
         )
         cotangent = gain * masks.values
         weights = place.weights + h * problem.inputs.adjoint(cotangent)
@@ -189,7 +188,7 @@ class Scheme(eqx.Module):
         z_new: Pairs,
     ) -> Report:
         report, z = place.report, place.z
-        jump = gain * jnp.diag(self.gram)[None, :]
+        jump = gain * self.interactions.squares[None, :]
         drift = velocity - jump * masks
         sliding = slides(drift, jump, masks)
         crossed = ((z > 0) != (z_new > 0)) & ~sliding
@@ -217,7 +216,7 @@ class Scheme(eqx.Module):
         """
         n, a2 = self.problem.n, place.a**2
         on = jnp.sum(place.z > 0, axis=1, dtype=a2.dtype) / n
-        mean_square = jnp.trace(self.gram) / n
+        mean_square = jnp.sum(self.interactions.squares) / n
         first = on**2 * self.largest_eigenvalue + on * (1 - on) * mean_square
         second = jnp.sum(jax.nn.relu(place.z) ** 2, axis=1)
         total = jnp.sum(a2 * first + second) / (n * self.problem.p)
@@ -228,16 +227,3 @@ class Scheme(eqx.Module):
         sums = jnp.sum(jnp.abs(a)[:, None] * jax.nn.relu(z), axis=0) / self.problem.p
         sizes = jnp.abs(self.problem.targets) + sums
         return _ROUNDINGS * jnp.finfo(a.dtype).eps * jnp.linalg.norm(sizes)
-
-
-def _largest_eigenvalue(gram: Float[Array, "n n"]) -> Scalar:
-    """By power iteration: a few per cent are enough for a bound on the step."""
-    n = gram.shape[0]
-    start = 1 + 0.5 * jnp.cos(1.7 * jnp.arange(n, dtype=gram.dtype))
-
-    def iterate(_: Array, v: Examples) -> Examples:
-        image = product(gram, v)
-        return image / jnp.linalg.norm(image)
-
-    v = jax.lax.fori_loop(0, 30, iterate, start)
-    return jnp.linalg.norm(product(gram, v))

@@ -17,6 +17,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from ._checks import as_float_array, check_positive, is_concrete
@@ -43,7 +44,8 @@ class Dataset(eqx.Module):
     when XᵀX is diagonal to rounding, antipodal when the second half of the inputs is
     opposite to an orthogonal first half, Gram when n < 2d, dense otherwise.
     `data.geometry` says which. The networks that go with it keep their w in R^d all
-    the same. While tracing (inside jit or vmap) an array stays dense.
+    the same. `Dataset(DenseInputs(x), y)`, and an array that is traced (inside jit or
+    vmap), stay dense.
 
     Raises a ValueError when shapes disagree, numbers are not finite, or an input is the
     zero vector.
@@ -65,9 +67,15 @@ class Dataset(eqx.Module):
                 f"{targets.shape[0]}. x must be (n, d) and y (n,)."
             )
         dtype = jnp.result_type(inputs.dtype, targets.dtype)
+        if is_concrete(targets) and not np.any(np.asarray(targets)):
+            raise ValueError("y must not be all zeros: there is nothing to learn.")
         self.inputs = _cast(inputs, dtype)
         self.targets = targets.astype(dtype)
-        self.reduced, self.directions = _cheapest(self.inputs)
+        self.reduced, self.directions = self.inputs, None
+        if isinstance(inputs, DenseInputs) and inputs is not x and is_concrete(x):
+            # Also inside jit, where jax.numpy would otherwise trace a constant.
+            with jax.ensure_compile_time_eval():
+                self.reduced, self.directions = _cheapest(_cast(inputs, dtype))
 
     @property
     def num_examples(self) -> int:
@@ -144,6 +152,11 @@ def check_fit(data: Dataset, network: Network) -> None:
             f"{type(data.inputs).__name__} with n = {data.num_examples} stores "
             f"{expected}: w must be (p, {expected})."
         )
+    if network.squared_norm is not None and isinstance(data.inputs, DenseInputs):
+        raise ValueError(
+            "squared_norm is for geometries that store projections of w; with inputs "
+            "given by their coordinates ‖w_j‖² is that of w itself. Leave it out."
+        )
 
 
 def predict(data: Dataset, network: Network) -> Examples:
@@ -200,33 +213,34 @@ def pair_velocity(
     return cotangent, jnp.sum(activations * r[None, :], axis=1) / n
 
 
-def _cast(inputs: AbstractInputs, dtype: Any) -> AbstractInputs:
+def _cast(inputs: Any, dtype: Any) -> Any:
     return jax.tree.map(lambda array: array.astype(dtype), inputs)
 
 
 def _cheapest(
-    inputs: AbstractInputs,
+    inputs: DenseInputs,
 ) -> tuple[AbstractInputs, Float[Array, "m d"] | None]:
     """The geometry that gives the same flow at the least cost, and its unit vectors."""
-    if not isinstance(inputs, DenseInputs) or not is_concrete(inputs.x):
-        return inputs, None
     x = inputs.x
     n, d = x.shape
     # Beyond 2d examples not even antipodal pairs fit, and Gram costs more than dense.
     if n > 2 * d:
         return inputs, None
-    gram = inputs.gram()
     lengths = inputs.norms
-    scale = lengths[:, None] * lengths[None, :]
+    gram = inputs.gram()
+    if not bool(jnp.all(jnp.isfinite(gram)) & jnp.all(jnp.diag(gram) > 0)):
+        # Squares over- or underflow.
+        return inputs, None
+    cosines = gram / lengths[:, None] / lengths[None, :]
     # Rounding in an inner product of d terms; anything above it is a correlation.
-    rounding = 8 * math.sqrt(d) * jnp.finfo(x.dtype).eps
-    if _is_diagonal(gram / scale, rounding):
+    rounding = 8 * math.sqrt(d) * float(jnp.finfo(x.dtype).eps)
+    if _is_diagonal(cosines, rounding):
         return OrthogonalInputs(lengths), x / lengths[:, None]
     if n % 2 == 0:
         m = n // 2
-        cosines = (gram / scale).at[jnp.arange(m), jnp.arange(m, n)].add(1.0)
-        cosines = cosines.at[jnp.arange(m, n), jnp.arange(m)].add(1.0)
-        if _is_diagonal(cosines, rounding):
+        rest = cosines.at[jnp.arange(m), jnp.arange(m, n)].add(1.0)
+        rest = rest.at[jnp.arange(m, n), jnp.arange(m)].add(1.0)
+        if _is_diagonal(rest, rounding):
             return (
                 AntipodalInputs(lengths[:m], lengths[m:]),
                 x[:m] / lengths[:m, None],

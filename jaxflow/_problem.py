@@ -74,10 +74,14 @@ class Problem(eqx.Module):
         return self.inputs.adjoint(field.cotangent), field.a_velocity
 
     def curvature(self, field: "Field") -> Scalar:
-        """μ = p‖∇L‖²/L (eq. 5). The velocity is −p∇L, so p‖∇L‖² is its ‖·‖²/p."""
+        """μ = p‖∇L‖²/L (eq. 5); 0 where L is. The velocity is −p∇L, so p‖∇L‖² is its
+        ‖·‖²/p."""
         squares = jnp.sum(self.inputs.adjoint_squared_norms(field.cotangent))
         squares += jnp.sum(field.a_velocity**2)
-        return squares / (self.p * self.loss(field.residuals))
+        loss = self.loss(field.residuals)
+        return jnp.where(
+            loss == 0, 0, squares / (self.p * jnp.where(loss == 0, 1, loss))
+        )
 
 
 class Field(eqx.Module):

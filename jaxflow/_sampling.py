@@ -22,9 +22,16 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ._checks import as_float_array, check_choice, check_count, check_positive
+from ._checks import (
+    as_float_array,
+    check_choice,
+    check_count,
+    check_positive,
+    is_concrete,
+)
 from ._inputs import (
     AbstractInputs,
     AntipodalInputs,
@@ -35,6 +42,9 @@ from ._inputs import (
 )
 from ._network import Dataset, Network
 from ._types import Examples, Neurons
+
+# Weights whose law has no simple projection are drawn this many coordinates at a time.
+_BLOCK = 65_536
 
 InputLaw = Callable[[PRNGKeyArray, int, int, Any], Any]
 TargetLaw = Callable[[PRNGKeyArray, int, Any], Any]
@@ -87,9 +97,7 @@ def sample_problem(
     """
     n, d = check_count("n", n), check_count("d", d)
     p = width_rule(n, epsilon) if p is None else check_count("p", p)
-    dtype = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise ValueError(f"dtype must be floating point, got {dtype}.")
+    dtype = _float_dtype(dtype)
     input_key, target_key, init_key = jax.random.split(key, 3)
     sampled, factor = _draw_inputs(inputs, input_key, n, d, dtype)
     if isinstance(targets, str):
@@ -113,8 +121,15 @@ def sample_inputs(
     dtype: Any = None,
 ) -> AbstractInputs:
     """Draws the inputs alone, as `sample_problem` does."""
-    dtype = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
+    dtype = _float_dtype(dtype)
     return _draw_inputs(inputs, key, check_count("n", n), check_count("d", d), dtype)[0]
+
+
+def _float_dtype(dtype: Any) -> Any:
+    dtype = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"dtype must be floating point, got {dtype}.")
+    return dtype
 
 
 def uniform_targets(key: PRNGKeyArray, n: int, dtype: Any) -> Examples:
@@ -132,7 +147,7 @@ def group_targets(signs: Any, sizes: Any = None) -> TargetLaw:
       example if left out.
     """
     signs = as_float_array("signs", signs, 1)
-    if not bool(jnp.all(jnp.abs(signs) == 1)):
+    if is_concrete(signs) and not np.all(np.abs(np.asarray(signs)) == 1):
         raise ValueError(f"signs must be +1 or −1, got {signs}.")
     if sizes is not None:
         sizes = as_float_array("sizes", sizes, 1)
@@ -240,7 +255,7 @@ class Initialisation(eqx.Module):
                 "the uniform law with projected inputs wants p ≤ d, got "
                 f"p = {p}, d = {d}. Pass the inputs as an array (n, d) instead."
             )
-        rows = self._rows(key, p, d, dtype)
+        scatter_of_rows = self._scatter(key, p, d, dtype)
         near_key, far_key = jax.random.split(rest_key)
         near = jax.random.normal(near_key, (p, m), dtype)
         scatter = product(near, near.T)
@@ -250,9 +265,24 @@ class Initialisation(eqx.Module):
         frame = jax.scipy.linalg.solve_triangular(
             jnp.linalg.cholesky(scatter), near, lower=True
         )
-        coordinates = product(jnp.linalg.cholesky(product(rows, rows.T)), frame)
-        outside = jnp.sum(rows**2, axis=1) - jnp.sum(coordinates**2, axis=1)
+        coordinates = product(jnp.linalg.cholesky(scatter_of_rows), frame)
+        outside = jnp.diag(scatter_of_rows) - jnp.sum(coordinates**2, axis=1)
         return coordinates, jnp.maximum(outside, 0)
+
+    def _scatter(self, key: PRNGKeyArray, p: int, d: int, dtype: Any) -> Array:
+        """W Wᵀ for p rows of the law in R^d, a block of coordinates at a time."""
+        blocks, rest = divmod(d, _BLOCK)
+        scale = math.sqrt(_BLOCK / d)
+
+        def add(i: Any, total: Array) -> Array:
+            rows = scale * self._rows(jax.random.fold_in(key, i), p, _BLOCK, dtype)
+            return total + product(rows, rows.T)
+
+        total = jax.lax.fori_loop(0, blocks, add, jnp.zeros((p, p), dtype))
+        if rest:
+            last = self._rows(jax.random.fold_in(key, blocks), p, rest, dtype)
+            total = total + rest / d * product(last, last.T)
+        return total
 
 
 class GroupInitialisation(eqx.Module):
@@ -264,7 +294,7 @@ class GroupInitialisation(eqx.Module):
     **Arguments:**
 
     - `cosine`: c₀ = cos(w_j(0), s_j y^j), in (0, 1]. At 1, w_j(0) points along the
-      targets of its group. Below 1 a random part of the group's coordinates is larger.
+      targets of its group. Below 1, examples with small targets get more weight.
     - `norm`: ‖w_j(0)‖.
 
     Raises a ValueError when p does not divide n, the signs within a group differ, or no
@@ -280,35 +310,40 @@ class GroupInitialisation(eqx.Module):
         check_positive("norm", self.norm)
 
     def __call__(self, key: PRNGKeyArray, data: Dataset, d: int, p: int) -> Network:
-        if not isinstance(data.inputs, OrthogonalInputs):
+        inputs = data.inputs
+        if not isinstance(inputs, OrthogonalInputs) or (
+            is_concrete(inputs.norms)
+            and not np.allclose(inputs.norms, 1, rtol=1e-6, atol=0)
+        ):
             raise ValueError(
-                "the group initialisation wants orthogonal inputs, got "
-                f"{type(data.inputs).__name__}."
+                "the group initialisation wants orthonormal inputs, such as "
+                "OrthogonalInputs(jnp.ones(n)) or sample_problem(inputs='orthonormal')."
             )
         k = _group_size(data.num_examples, p)
         groups = data.targets.reshape(p, k)
         signs = jnp.sign(groups[:, 0])
-        if not bool(jnp.all(groups * signs[:, None] > 0)):
-            raise ValueError(
-                "all targets of a group must have one sign; see group_targets(signs)."
-            )
+        if is_concrete(groups):
+            values = np.asarray(groups)
+            if not np.all(values * values[:, :1] > 0):
+                raise ValueError(
+                    "all targets of a group must have one sign; see "
+                    "group_targets(signs)."
+                )
         sizes = jnp.abs(groups)
         along = sizes / jnp.linalg.norm(sizes, axis=1, keepdims=True)
         c = self.cosine
         direction = along
         if c < 1:
-            # A positive vector on a few coordinates has a cosine below c with `along`;
+            # The examples with the smallest targets make the least cosine with `along`;
             # between the two, every vector is positive and one has cosine c.
             few = max(1, int(k * c**2 / 4))
-            chosen = jax.vmap(lambda key: jax.random.permutation(key, k) < few)(
-                jax.random.split(key, p)
-            )
-            aside = chosen.astype(along.dtype) / math.sqrt(few)
+            rank = jnp.argsort(jnp.argsort(sizes, axis=1), axis=1)
+            aside = (rank < few).astype(along.dtype) / math.sqrt(few)
             overlap = jnp.sum(aside * along, axis=1, keepdims=True)
-            if bool(jnp.any(overlap > c)):
+            if is_concrete(overlap) and np.any(np.asarray(overlap) >= c):
                 raise ValueError(
                     f"with k = {k} examples per group no weights in the positive cone "
-                    f"have cosine {c}; ask for {float(jnp.max(overlap)):.3g} or more."
+                    f"have cosine {c}; ask for more than {np.max(overlap):.3g}."
                 )
             across = (aside - overlap * along) / jnp.sqrt(1 - overlap**2)
             direction = c * along + math.sqrt(1 - c**2) * across
@@ -408,6 +443,12 @@ def _dense_or_gram(rows: Array, as_gram: bool) -> Sampled:
 def _square_root(inputs: GramInputs, d: int) -> Array:
     """F (n, min(n, d)) with K = F Fᵀ."""
     values, vectors = jnp.linalg.eigh(inputs.matrix)
+    rank = values > values[-1] * inputs.num_examples * jnp.finfo(values.dtype).eps
+    if is_concrete(rank) and np.sum(rank) > d:
+        raise ValueError(
+            f"the Gram matrix has rank {np.sum(rank)}: its inputs do not fit into "
+            f"dimension d = {d}."
+        )
     root = vectors * jnp.sqrt(jnp.maximum(values, 0))
     return root[:, -min(inputs.num_examples, d) :]
 

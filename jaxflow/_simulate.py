@@ -25,7 +25,7 @@ def simulate(
     method: AbstractMethod,
     *,
     times: Any,
-    stop: AbstractStop | tuple[AbstractStop, ...] = (),
+    stop: Any = (),
     observe: Mapping[str, Observable] = OBSERVABLES,
 ) -> Solution:
     """Trains one network on one dataset from t = 0 through the given times.
@@ -60,14 +60,25 @@ def simulate(
     check_fit(data, network)
     dtype = jnp.result_type(data.targets.dtype, network.w.dtype)
     times = _check_times(times).astype(dtype)
-    stops = stop if isinstance(stop, tuple) else (stop,)
+    stops = tuple(stop) if isinstance(stop, tuple | list) else (stop,)
     for condition in stops:
         if not isinstance(condition, AbstractStop):
             raise ValueError(
                 "stop must be a condition such as LossBelow() or a tuple of them, got "
                 f"{condition!r}."
             )
-    for name in observe:
+    if not isinstance(observe, Mapping):
+        raise ValueError(
+            "observe must map names to functions of a Snapshot, such as "
+            '{"share": lambda s: s.active.mean()}; got '
+            f"{type(observe).__name__}."
+        )
+    for name, function in observe.items():
+        if not callable(function):
+            raise ValueError(
+                f"observable {name!r} must be a function of a Snapshot, got "
+                f"{function!r}."
+            )
         if name in _ALWAYS:
             raise ValueError(
                 f"observable {name!r} is always recorded, as Solution.{name}; give "
@@ -106,8 +117,16 @@ class _Recorder(eqx.Module):
         snapshot = Snapshot(self.problem, self.start, time, weights, a)
         rows = {name: getattr(snapshot, name) for name in _ALWAYS}
         for name, function in self.observers.functions.items():
-            rows[name] = function(snapshot)
+            rows[name] = jax.tree.map(_as_row, function(snapshot))
         return rows
+
+
+def _as_row(value: Any) -> Array:
+    """Booleans and small integers as int32, so that a row not reached can be −1."""
+    array = jnp.asarray(value)
+    if array.dtype == bool or jnp.issubdtype(array.dtype, jnp.integer):
+        return array.astype(jnp.int32) if array.dtype.itemsize < 4 else array
+    return array
 
 
 @eqx.filter_jit

@@ -22,8 +22,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from ._inputs import AbstractInputs, DenseInputs, product
 from ._types import Examples, PairMask, Pairs, Scalar
 
+# Up to this many examples K is formed even where the inputs are dense (512 MiB in
+# float64). Its entries are then looked up, several times quicker on a CPU than the
+# inner products are computed.
+_LARGEST_GRAM = 8192
 # Damped Jacobi iterations for the coupled multipliers. They start from the one-pair
 # solution; 2 or 16 sweeps instead of 4 change nothing in the error of a run.
 _SWEEPS, _DAMPING = 4, 0.7
@@ -61,6 +66,47 @@ def slides(drift: Pairs, jump: Pairs, masks: Pairs) -> PairMask:
     return onto & (masks > 0) & (masks < 1)
 
 
+class Interactions(eqx.Module):
+    """K_ik = x_i·x_k, as far as it is needed: formed, or by inner products."""
+
+    inputs: AbstractInputs
+    gram: Float[Array, "n n"] | None
+    squares: Examples
+
+    def __init__(self, inputs: AbstractInputs):
+        large = inputs.num_examples > _LARGEST_GRAM
+        self.inputs = inputs
+        self.gram = None if large and isinstance(inputs, DenseInputs) else inputs.gram()
+        self.squares = inputs.norms**2
+
+    def image(self, cotangent: Float[Array, "k n"]) -> Float[Array, "k n"]:
+        """c K, row by row."""
+        if self.gram is None:
+            return self.inputs.preactivations(self.inputs.adjoint(cotangent))
+        return product(cotangent, self.gram)
+
+    def among(self, index: Int[Array, "p S"]) -> Float[Array, "p S S"]:
+        """K restricted to the examples of each row of `index`."""
+        if self.gram is None:
+            assert isinstance(self.inputs, DenseInputs)
+            rows = self.inputs.x[index]
+            highest = jax.lax.Precision.HIGHEST
+            return jnp.einsum("jad,jbd->jab", rows, rows, precision=highest)
+        return self.gram[index[:, :, None], index[:, None, :]]
+
+    def largest_eigenvalue(self) -> Scalar:
+        """By power iteration: a few per cent are enough for a bound on the step."""
+        n = self.inputs.num_examples
+        start = 1 + 0.5 * jnp.cos(1.7 * jnp.arange(n, dtype=self.squares.dtype))
+
+        def iterate(_: Array, v: Float[Array, "1 n"]) -> Float[Array, "1 n"]:
+            image = self.image(v)
+            return image / jnp.linalg.norm(image)
+
+        v = jax.lax.fori_loop(0, 30, iterate, start[None, :])
+        return jnp.linalg.norm(self.image(v))
+
+
 class Masks(eqx.Module):
     """`values`: the multipliers (p, n). `overflow`: how many pairs of one neuron that
     should have been coupled found no room among the candidates, at most."""
@@ -70,7 +116,7 @@ class Masks(eqx.Module):
 
 
 def coupled_masks(
-    gram: Float[Array, "n n"],
+    interactions: Interactions,
     z: Pairs,
     velocity: Pairs,
     cotangent: Pairs,
@@ -82,7 +128,7 @@ def coupled_masks(
 
     **Arguments:**
 
-    - `gram`: K, shape (n, n).
+    - `interactions`: K.
     - `z`: the preactivations where the step starts, (p, n).
     - `velocity`, `cotangent`: a prediction of d/dt z = K c over the step and the
       cotangents c that it is made of, (p, n).
@@ -92,7 +138,7 @@ def coupled_masks(
       K then cost p S² per sweep.
     """
     n = z.shape[1]
-    squares: Examples = jnp.diag(gram)
+    squares = interactions.squares
     jump = gain * squares[None, :]
     masks = mean_mask(z, velocity - squares[None, :] * cotangent, jump, step)
     ahead = z + step * velocity
@@ -107,7 +153,7 @@ def coupled_masks(
     def pick(values: Pairs) -> Float[Array, "p S"]:
         return jnp.take_along_axis(values, where, axis=1)
 
-    inner = gram[where[:, :, None], where[:, None, :]]
+    inner = interactions.among(where)
     z_c, velocity_c, jump_c, start = (pick(v) for v in (z, velocity, jump, masks))
     gain_c = jnp.where(present, pick(gain), 0)
     cotangent_c = jnp.where(present, pick(cotangent), 0)

@@ -25,10 +25,14 @@ class Results(eqx.Enumeration):
         "The loss became infinite or NaN. Gradient descent wants a smaller "
         "learning_rate; the flow an adaptive controller."
     )
+    solver_failed: Any = (
+        "The solver gave up before the last requested time: an equation that it solves "
+        "within a step did not converge. Loosen rtol, or use an explicit solver."
+    )
     max_steps_reached: Any = (
-        "The solver made max_steps steps before the last requested time. On correlated "
-        "inputs the jumps of the field at its kinks can stall an adaptive solver: "
-        "loosen rtol or raise max_steps."
+        "The solver made max_steps steps before the last requested time. Loosen rtol "
+        "or raise max_steps. With kinks='literal' the jumps of the field on correlated "
+        "inputs can stall an adaptive solver."
     )
     step_size_vanished: Any = (
         "The adaptive step size became too small to advance the time. Loosen rtol, or "

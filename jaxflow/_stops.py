@@ -11,7 +11,7 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 
-from ._checks import check_positive
+from ._checks import as_scalar
 from ._observables import certificate
 from ._problem import Field, Problem
 from ._solution import Results
@@ -43,10 +43,7 @@ class LossBelow(AbstractStop):
     result = Results.loss_below
 
     def __init__(self, value: Any = None):
-        if value is not None:
-            check_positive("value", value)
-            value = jnp.asarray(value)
-        self.value = value
+        self.value = None if value is None else as_scalar("value", value)
 
     def margin(self, problem: Problem, loss: Scalar, curvature: Scalar) -> Scalar:
         level = (
@@ -77,8 +74,7 @@ class Stationary(AbstractStop):
     result = Results.stationary
 
     def __init__(self, tolerance: Any = 1e-3):
-        check_positive("tolerance", tolerance)
-        self.tolerance = jnp.asarray(tolerance)
+        self.tolerance = as_scalar("tolerance", tolerance)
 
     def margin(self, problem: Problem, loss: Scalar, curvature: Scalar) -> Scalar:
         tiny = jnp.finfo(curvature.dtype).tiny

@@ -36,17 +36,5 @@ def antipodal_array(m, d, seed=0):
     return norms, other, np.concatenate([x, -x / norms[:, None] * other[:, None]])
 
 
-def dense(data):
-    """The same dataset, held dense through a run."""
-    import equinox as eqx
-
-    return eqx.tree_at(
-        lambda d: (d.reduced, d.directions),
-        data,
-        (data.inputs, None),
-        is_leaf=lambda leaf: leaf is None,
-    )
-
-
 def small_orthogonal(key, n=40, p=12, dtype=jnp.float64):
     return jaxflow.sample_problem(key, n=n, d=2 * n, p=p, dtype=dtype)

@@ -85,6 +85,45 @@ CASES = {
         lambda: simulate(observe={"loss": lambda s: s.loss}),
         "always recorded",
     ),
+    "y is all zeros": (lambda: jaxflow.Dataset(X, 0 * Y), "all zeros"),
+    "x is text": (lambda: jaxflow.Dataset("abc", Y), "x must be an array.*str"),
+    "x is None": (lambda: jaxflow.Dataset(None, Y), "x must be"),
+    "y is a column": (lambda: jaxflow.Dataset(X, Y[:, None]), r"y\[:, 0\]"),
+    "gram is indefinite": (
+        lambda: jaxflow.GramInputs([[1.0, 2.0], [2.0, 1.0]]),
+        "semidefinite",
+    ),
+    "squared_norm with x": (
+        lambda: simulate(network=jaxflow.Network(W, A, A)),
+        "Leave it out",
+    ),
+    "observe is a list": (lambda: simulate(observe=["loss"]), "observe must map.*list"),
+    "observe holds no function": (
+        lambda: simulate(observe={"three": 3}),
+        "'three' must be a function",
+    ),
+    "rtol is text": (lambda: jaxflow.GradientFlow("1e-6x"), "rtol must be a positive"),
+    "rtol is a list": (lambda: jaxflow.GradientFlow([1e-3, 1e-4]), "rtol.*one number"),
+    "rtol is inf": (lambda: jaxflow.GradientFlow(np.inf), "rtol.*finite"),
+    "solver is a class": (
+        lambda: jaxflow.GradientFlow(solver=diffrax.Tsit5),
+        r"solver must be an instance",
+    ),
+    "controller is a name": (
+        lambda: jaxflow.GradientFlow(controller="pid"),
+        "controller must be an instance",
+    ),
+    "solver with memory": (
+        lambda: simulate(
+            data=jaxflow.Dataset(jaxflow.AntipodalInputs([1.0], [1.0]), [1.0, 2.0]),
+            network=jaxflow.Network([[1.0]], [1.0]),
+            method=jaxflow.GradientFlow(
+                solver=diffrax.ReversibleHeun(), first_step=0.1
+            ),
+        ),
+        "ReversibleHeun remembers",
+    ),
+    "rates": (lambda: jaxflow.GradientDescent([0.1, 0.2]), "learning_rate.*one number"),
     "rtol is 0": (lambda: jaxflow.GradientFlow(rtol=0.0), "rtol must be positive.*0"),
     "atol < 0": (lambda: jaxflow.GradientFlow(atol=-1.0), "atol must be non-neg"),
     "no first step": (
@@ -112,6 +151,15 @@ CASES = {
     "sample: unknown init": (lambda: sample(init="he"), "'gaussian'.*'he'"),
     "sample: no room": (lambda: sample(n=9), "d = 8 holds at most 8"),
     "sample: odd antipodal": (lambda: sample(n=3, inputs="antipodal"), "even"),
+    "sample: inputs are an array": (lambda: sample(inputs=X), "inputs must be one of"),
+    "sample: rank": (
+        lambda: sample(inputs=lambda *_: jaxflow.GramInputs(np.eye(4)), d=2),
+        "rank 4",
+    ),
+    "sample inputs: dtype": (
+        lambda: jaxflow.sample_inputs(KEY, n=2, d=2, dtype=int),
+        "floating point",
+    ),
     "sample: dtype": (lambda: sample(dtype=int), "floating point"),
     "init: unknown layer": (
         lambda: jaxflow.Initialisation(first_layer="cauchy"),
@@ -133,7 +181,14 @@ CASES = {
     ),
     "group: not orthogonal": (
         lambda: sample(inputs="sphere", init=jaxflow.GroupInitialisation()),
-        "orthogonal inputs",
+        "orthonormal inputs",
+    ),
+    "group: lengths differ": (
+        lambda: sample(
+            targets=jaxflow.group_targets([1.0, 1.0]),
+            init=jaxflow.GroupInitialisation(),
+        ),
+        "orthonormal inputs",
     ),
     "group: cosine": (lambda: jaxflow.GroupInitialisation(cosine=0.0), "cosine"),
     "group: cosine out of reach": (

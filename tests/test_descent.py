@@ -12,15 +12,15 @@ import jaxflow
 from . import problems, reference
 
 
-@pytest.mark.parametrize("geometry", ["dense", "gram", "orthogonal"])
+@pytest.mark.parametrize("geometry", ["dense", "gram", "orthogonal", "antipodal"])
 def test_is_the_textbook_update_after_1000_steps(geometry):
     x, y, w, a = problems.without_kinks(seed=2)
     if geometry == "orthogonal":
         _, x = problems.orthogonal_array(12, 30)
-    data = jaxflow.Dataset(x, y)
-    assert data.geometry == ("gram" if geometry != "orthogonal" else "orthogonal")
-    if geometry == "dense":
-        data = problems.dense(data)
+    if geometry == "antipodal":
+        *_, x = problems.antipodal_array(6, 30)
+    data = jaxflow.Dataset(jaxflow.DenseInputs(x) if geometry == "dense" else x, y)
+    assert data.geometry == geometry
     network = jaxflow.Network(w, a)
     run = jaxflow.simulate(
         data, network, jaxflow.GradientDescent(0.1), times=[50.0, 100.0]
@@ -70,6 +70,32 @@ def test_a_loss_that_overflows_is_reported(method):
     run = jaxflow.simulate(data, huge, method, times=[1.0, 2.0])
     assert run.message.startswith("The loss became infinite or NaN")
     assert np.isnan(run.loss[-1])
+
+
+def test_what_happens_on_the_last_step_is_seen():
+    data, network = jaxflow.Dataset(np.eye(1), [1.0]), jaxflow.Network([[1.0]], [0.1])
+    run = jaxflow.simulate(data, network, jaxflow.GradientDescent(1e200), times=[1e200])
+    assert run.message.startswith("The loss became infinite or NaN")
+    data, network = problems.small_orthogonal(jax.random.key(0))
+    free = jaxflow.simulate(data, network, jaxflow.GradientDescent(1.0), times=[9.0])
+    run = jaxflow.simulate(
+        data,
+        network,
+        jaxflow.GradientDescent(1.0),
+        times=[9.0],
+        stop=jaxflow.LossBelow(float(free.loss[0])),
+    )
+    assert float(run.final_time) == 9.0
+    assert run.message == jaxflow.Results[jaxflow.Results.loss_below]
+
+
+@pytest.mark.parametrize("make", [optax.sgd, optax.rmsprop, optax.lion])
+def test_optax_transformations_are_accepted(make):
+    data, network = problems.small_orthogonal(jax.random.key(0))
+    with jax.numpy_dtype_promotion("standard"):
+        method = jaxflow.GradientDescent(1.0, make(1e-3))
+        run = jaxflow.simulate(data, network, method, times=[100.0])
+    assert float(run.loss[0]) < float(jaxflow.loss(data, network))
 
 
 def test_steps_that_raise_the_loss_are_counted():

@@ -1,5 +1,8 @@
 """The flow against DOP853, closed forms, and its own refinement across kinks."""
 
+import subprocess
+import sys
+
 import diffrax
 import jax
 import jax.numpy as jnp
@@ -21,7 +24,7 @@ def _cases():
     data, network = jaxflow.Dataset(x, y), jaxflow.Network(w, a)
     gram = jaxflow.Dataset(jaxflow.GramInputs(x @ x.T), y)
     squares = np.sum(w**2, axis=1)
-    yield "dense", (problems.dense(data), network, x, y, w, a)
+    yield "dense", (jaxflow.Dataset(jaxflow.DenseInputs(x), y), network, x, y, w, a)
     yield "gram from x", (data, network, x, y, w, a)
     yield "gram", (gram, jaxflow.Network(w @ x.T, a, squares), x, y, w, a)
     norms, x = problems.orthogonal_array(12, 30)
@@ -177,15 +180,22 @@ def _antipodal(seed):
 def test_antipodal_crossings_against_event_by_event_integration(seed):
     data, network, arrays = _antipodal(seed)
     end = 6.0
-    u, a, reached, released = reference.antipodal_flow(*arrays, end)
+    u, a, reached, _ = reference.antipodal_flow(*arrays, end)
     run = jaxflow.simulate(
         data, network, jaxflow.GradientFlow(rtol=1e-9), times=[0.5 * end, end]
     )
     assert int(run.stats["kink_crossings"]) == reached > 0
-    # That a pair leaves zero is noticed at the end of a step only.
-    tolerance = 1e-4 if released else 1e-6
-    assert_allclose(run.final.w, u, atol=tolerance)
-    assert_allclose(run.final.a, a, atol=tolerance)
+    assert_allclose(run.final.w, u, atol=3e-6)
+    assert_allclose(run.final.a, a, atol=1e-6)
+    loose = jaxflow.simulate(
+        data, network, jaxflow.GradientFlow(rtol=1e-6), times=[end]
+    )
+    assert_allclose(loose.final.w, u, atol=5e-4)
+
+
+def test_the_antipodal_cases_hold_pairs_that_leave_zero_again():
+    counts = [reference.antipodal_flow(*_antipodal(seed)[2], 6.0) for seed in range(6)]
+    assert sum(released for *_, released in counts) >= 2
 
 
 def _order(data, network, end, steps):
@@ -223,20 +233,113 @@ def test_order_across_the_crossings_of_antipodal_inputs():
     assert order > 1.6
 
 
-def test_float32_at_n_1e5_stays_within_its_budget():
-    n = 100_000
-    data, network = jaxflow.sample_problem(
-        jax.random.key(0), n=n, d=n, dtype=jnp.float32
+def test_a_pair_that_starts_at_its_kink_stays_there():
+    # σ'(0) = 0, for the flow as for gradient descent.
+    data = jaxflow.Dataset(jaxflow.AntipodalInputs([1.0], [1.0]), [1.0, -1.0])
+    network = jaxflow.Network([[0.0], [0.9]], [1.0, 2.0])
+    for method in (
+        jaxflow.GradientFlow(),
+        jaxflow.GradientFlow(
+            solver=diffrax.Heun(),
+            controller=diffrax.ConstantStepSize(),
+            first_step=4.0,
+        ),
+        jaxflow.GradientDescent(0.01),
+    ):
+        run = jaxflow.simulate(data, network, method, times=[16.0])
+        assert float(run.final.w[0, 0]) == 0.0
+        assert np.isfinite(run.final_loss)
+
+
+SOLVERS = {
+    "Tsit5": (diffrax.Tsit5(), None),
+    "Dopri8": (diffrax.Dopri8(), None),
+    "Heun": (diffrax.Heun(), None),
+    "Kvaerno5": (diffrax.Kvaerno5(), None),
+    "HalfSolver": (diffrax.HalfSolver(diffrax.Heun()), None),
+    "Constant": (diffrax.Dopri5(), diffrax.ConstantStepSize()),
+    "StepTo": (diffrax.Dopri5(), diffrax.StepTo(ts=np.linspace(0, 20.0, 101))),
+}
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_any_diffrax_solver_and_controller(name):
+    solver, controller = SOLVERS[name]
+    data, network = problems.small_orthogonal(jax.random.key(1), n=10, p=4)
+    exact = jaxflow.simulate(
+        data, network, jaxflow.GradientFlow(rtol=1e-10), times=[10.0, 20.0]
     )
-    end = 1.5 * float(theory.time_scale(n, network.width))
-    run = jaxflow.simulate(
-        data,
-        network,
-        jaxflow.GradientFlow(rtol=1e-5),
-        times=[end / 2, end],
-        observe={},
+    method = jaxflow.GradientFlow(
+        rtol=1e-7,
+        solver=solver,
+        controller=controller,
+        first_step=0.1 if name == "Constant" else None,
     )
-    assert run.loss.dtype == jnp.float32
-    assert int(run.stats["velocity_evaluations"]) <= 900
+    run = jaxflow.simulate(data, network, method, times=[10.0, 20.0])
     assert run.message == jaxflow.Results[jaxflow.Results.reached_time]
-    assert float(run.loss[-1]) < 1e-3 * float(jaxflow.loss(data, network))
+    assert_allclose(run.loss, exact.loss, rtol=2e-4)
+    known = name not in ("Kvaerno5", "HalfSolver")
+    assert (int(run.stats["velocity_evaluations"]) > 0) == known
+
+
+def test_one_problem_with_kinks_in_all_geometries():
+    norms, x = problems.orthogonal_array(10, 14, seed=5)
+    rng = np.random.default_rng(6)
+    y = rng.choice([-1.0, 1.0], 10) * rng.uniform(1, 2, 10)
+    w = rng.normal(size=(4, 14)) / np.sqrt(14)
+    a = rng.choice([-1.0, 1.0], 4) * (np.linalg.norm(w, axis=1) + 0.5)
+    squares = np.sum(w**2, axis=1)
+    u = w @ (x / norms[:, None]).T
+    cases = {
+        "dense": (jaxflow.DenseInputs(x), jaxflow.Network(w, a)),
+        "gram": (jaxflow.GramInputs(x @ x.T), jaxflow.Network(w @ x.T, a, squares)),
+        "orthogonal": (
+            jaxflow.OrthogonalInputs(norms),
+            jaxflow.Network(u, a, squares),
+        ),
+    }
+    times = np.array([2.0, 10.0, 30.0])
+    losses, descents = {}, {}
+    for name, (inputs, network) in cases.items():
+        data = jaxflow.Dataset(inputs, y)
+        assert data.geometry == name
+        flow = jaxflow.GradientFlow(rtol=1e-8)
+        run = jaxflow.simulate(data, network, flow, times=times)
+        assert int(run.stats["kink_crossings"]) >= 5
+        losses[name] = run.loss
+        descent = jaxflow.GradientDescent(0.1)
+        descents[name] = jaxflow.simulate(data, network, descent, times=times).loss
+    for name in ("dense", "gram"):
+        assert_allclose(descents[name], descents["orthogonal"], rtol=1e-10)
+        assert_allclose(losses[name], losses["orthogonal"], rtol=1e-4)
+
+
+def test_float32_at_n_1e5_stays_within_its_budget():
+    # In a process of its own, whose memory is that of this run.
+    done = subprocess.run(
+        [sys.executable, "-c", _LARGE_RUN], capture_output=True, text=True, check=True
+    )
+    evaluations, first, last, gigabytes, message = done.stdout.strip().split("|")
+    assert int(evaluations) <= 900
+    assert float(last) < 1e-3 * float(first)
+    assert float(gigabytes) < 4
+    assert message == jaxflow.Results[jaxflow.Results.reached_time]
+
+
+_LARGE_RUN = """
+import resource
+import jax
+import jax.numpy as jnp
+import jaxflow
+
+n = 100_000
+data, network = jaxflow.sample_problem(jax.random.key(0), n=n, d=n)
+assert network.w.dtype == jnp.float32
+end = 1.5 * float(jaxflow.theory.time_scale(n, network.width))
+method = jaxflow.GradientFlow(rtol=1e-5)
+run = jaxflow.simulate(data, network, method, times=[end / 2, end], observe={})
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+first = float(jaxflow.loss(data, network))
+evaluations = int(run.stats["velocity_evaluations"])
+print(evaluations, first, float(run.loss[-1]), peak, run.message, sep="|")
+"""

@@ -88,3 +88,18 @@ def test_works_under_vmap_and_grad():
     assert flows.shape == (2,)
     rate = jax.grad(lambda tau: theory.GroupFlow(20.0).relative_loss(tau))
     assert float(rate(0.0)) < 0 and float(rate(1.0)) < 0
+
+
+def test_times_broadcast_over_the_fields_and_reach_any_start():
+    sizes = np.array([1.0, 2.0])
+    both = theory.GroupFlow(20.0, sizes).time_at(0.5)
+    each = [theory.GroupFlow(20.0, size).time_at(0.5) for size in sizes]
+    assert_allclose(both, each)
+    small = theory.GroupFlow(np.log(200.0), squared_norm=1e-12)
+    assert_allclose(small.relative_loss(small.time_at(0.5)), 0.5, rtol=1e-9)
+
+
+def test_time_scale_of_large_integers():
+    assert_allclose(
+        theory.time_scale(10**10, 2), np.sqrt(2e10) / 4 * np.log(2e10), rtol=1e-12
+    )

@@ -215,6 +215,24 @@ def test_curvature_is_the_rate_of_the_loss():
     assert_allclose(run.curvature[1], rate, rtol=1e-5)
 
 
+def test_arrays_may_be_closed_over_inside_jit():
+    x, y, w, a = map(jnp.asarray, problems.without_kinks())
+    times = jnp.array([0.5, 1.0])
+    method = jaxflow.GradientDescent(0.1)
+
+    def losses(inputs, scale):
+        data = jaxflow.Dataset(inputs, y)
+        weights = w @ x.T if isinstance(inputs, jaxflow.GramInputs) else w
+        network = jaxflow.Network(weights, scale * a)
+        return jaxflow.simulate(data, network, method, times=times).loss
+
+    for make in (lambda: x, lambda: jaxflow.GramInputs(x @ x.T)):
+        expected = losses(make(), 1.0)
+        assert_allclose(jax.jit(lambda s, m=make: losses(m(), s))(1.0), expected)
+        batch = jax.jit(jax.vmap(lambda s, m=make: losses(m(), s)))(jnp.ones(2))
+        assert_allclose(batch[1], expected, rtol=1e-12)
+
+
 def test_users_observables_see_the_snapshot():
     data, network = problems.small_orthogonal(jax.random.key(5))
     run = jaxflow.simulate(
@@ -222,8 +240,17 @@ def test_users_observables_see_the_snapshot():
         network,
         METHODS["flow"],
         times=TIMES,
-        observe={"share": lambda s: jnp.mean(s.active), "time": lambda s: s.time},
+        observe={
+            "share": lambda s: jnp.mean(s.active),
+            "time": lambda s: s.time,
+            "any": lambda s: jnp.any(s.active),
+            "one": lambda s: 1.0,
+            "small": lambda s: jnp.int8(3),
+        },
     )
-    assert set(run.observables) == {"share", "time"}
+    assert set(run.observables) == {"share", "time", "any", "one", "small"}
+    assert np.all(np.asarray(run.observables["any"]) == 1)
+    assert np.all(np.asarray(run.observables["one"]) == 1.0)
+    assert np.all(np.asarray(run.observables["small"]) == 3)
     assert_allclose(run.observables["time"], TIMES)
     assert_allclose(run.observables["share"][0], np.mean(np.asarray(network.w) > 0))

@@ -39,8 +39,14 @@ _LARGE = 5.0
 
 def time_scale(n: Any, p: Any) -> Array:
     """t_n = (√(np)/4) log(np), in units of flow time (Theorem 2)."""
-    np_ = jnp.asarray(n) * jnp.asarray(p)
+    np_ = _pairs(n, p)
     return jnp.sqrt(np_) / 4 * jnp.log(np_)
+
+
+def _pairs(n: Any, p: Any) -> Array:
+    """n p as a float: the product of integers overflows for the n of interest."""
+    dtype = jnp.result_type(float)
+    return jnp.asarray(n, dtype) * jnp.asarray(p, dtype)
 
 
 def transition_time(target_norm: Any) -> Array:
@@ -140,10 +146,19 @@ class GroupFlow(eqx.Module):
 
         NaN where it starts below `level`.
         """
-        level = jnp.asarray(level)
-        # At the transition x = log(np)/4; by eight times that even a loss that decays
-        # with its asymptotic rate is below any level that a float holds.
-        high = jnp.broadcast_to(8 / jnp.asarray(self.target_norm), level.shape)
+        target = jnp.asarray(self.target_norm)
+        shape = jnp.broadcast_shapes(
+            *map(
+                jnp.shape,
+                (level, self.log_np, target, self.cosine, self.squared_norm),
+            )
+        )
+        level = jnp.broadcast_to(jnp.asarray(level), shape)
+        # φ reaches 1/2 where e^{2x} is about D √(np)/q₀; from there on the loss falls
+        # by e⁴ per unit of x, to below any level that a float holds.
+        log_ratio = jnp.abs(jnp.log(self.squared_norm / target))
+        phase = 0.25 * self.log_np + 0.5 * log_ratio + 400.0
+        high = jnp.broadcast_to(4 * phase / (target * self.log_np), shape)
         starts_above = self.relative_loss(jnp.zeros_like(high)) > level
 
         def halve(_: Any, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -189,7 +204,7 @@ class GroupFlow(eqx.Module):
 
 def printed_squared_norm(t: Any, n: Any, p: Any, flow: GroupFlow) -> Array:
     """‖w_j(t)‖² as eq. 55/67 print it, with c_n = 2‖D_j‖/√(np); t in flow time."""
-    root = jnp.sqrt(jnp.asarray(n) * jnp.asarray(p))
+    root = jnp.sqrt(_pairs(n, p))
     rate = 2 * flow.target_norm / root
     ceiling = root * flow.target_norm
     c, q = flow.cosine, flow.squared_norm
@@ -200,5 +215,5 @@ def printed_squared_norm(t: Any, n: Any, p: Any, flow: GroupFlow) -> Array:
 
 def printed_cosine(t: Any, n: Any, p: Any, flow: GroupFlow) -> Array:
     """cos(w_j, s_j y) as eq. 53 prints it, with twice the rate of eq. 52."""
-    rate = 2 * flow.target_norm / jnp.sqrt(jnp.asarray(n) * jnp.asarray(p))
+    rate = 2 * flow.target_norm / jnp.sqrt(_pairs(n, p))
     return jnp.tanh(rate * t + jnp.arctanh(jnp.asarray(flow.cosine)))
