@@ -18,20 +18,33 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ._problem import Problem
+from ._network import Dataset, Network
+from ._problem import Problem, leave
 from ._types import Examples, Neurons, PairMask, Pairs, Scalar, Weights
 
 
 class Start(eqx.Module):
-    """What a run remembers of its start: L(0), a_j² − ‖w_j‖², and ‖XᵀX − D_X‖."""
+    """What a run remembers of its start: what it was given, L(0), a_j² − ‖w_j‖², and
+    ‖XᵀX − D_X‖."""
 
+    data: Dataset
+    network: Network
     loss: Scalar
     balance: Neurons
     interaction: Scalar
 
     @classmethod
-    def of(cls, problem: Problem, weights: Weights, a: Neurons) -> "Start":
+    def of(
+        cls,
+        data: Dataset,
+        network: Network,
+        problem: Problem,
+        weights: Weights,
+        a: Neurons,
+    ) -> "Start":
         return cls(
+            data=data,
+            network=network,
             loss=problem.loss_at(weights, a),
             balance=a**2 - problem.squared_norms(weights),
             # Costly for correlated inputs; the compiler drops it when no observable
@@ -41,13 +54,24 @@ class Start(eqx.Module):
 
 
 class Snapshot(eqx.Module):
-    """One run at one time, in the coordinates of the run's geometry."""
+    """One run at one time.
+
+    `weights` are in the coordinates that the run stores, (p, m), which need not be
+    those of the network that was passed in: `network` is the network in those.
+    """
 
     problem: Problem
     start: Start
     time: Scalar
     weights: Weights
     a: Neurons
+
+    @property
+    def network(self) -> Network:
+        """The network in the coordinates that were passed to `simulate`."""
+        return leave(
+            self.start.data, self.start.network, self.problem, self.weights, self.a
+        )
 
     @property
     def preactivations(self) -> Pairs:

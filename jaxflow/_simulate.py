@@ -13,7 +13,7 @@ from ._checks import as_float_array, is_concrete
 from ._methods import AbstractMethod
 from ._network import Dataset, Network, check_fit
 from ._observables import OBSERVABLES, Observable, Snapshot, Start
-from ._problem import Problem, enter, leave
+from ._problem import Problem, enter
 from ._solution import Solution
 from ._stops import AbstractStop
 from ._types import Neurons, Scalar, Weights
@@ -139,7 +139,7 @@ def _simulate(
     observers: _Observers,
 ) -> Solution:
     problem, weights, a = enter(data, network, reduce=method.rotation_invariant)
-    start = Start.of(problem, weights, a)
+    start = Start.of(data, network, problem, weights, a)
     recorder = _Recorder(problem, start, observers)
     run = method.run(problem, weights, a, times, stops, recorder)
     final = Snapshot(problem, start, run.time, run.weights, run.a)
@@ -152,7 +152,7 @@ def _simulate(
         curvature=rows.pop("curvature"),
         average_curvature=rows.pop("average_curvature"),
         observables=rows,
-        final=leave(data, network, problem, run.weights, run.a),
+        final=final.network,
         final_time=run.time,
         final_loss=final.loss,
         result=run.result,

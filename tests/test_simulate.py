@@ -233,6 +233,22 @@ def test_arrays_may_be_closed_over_inside_jit():
         assert_allclose(batch[1], expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_a_snapshot_shows_the_network_in_the_users_coordinates(name):
+    x, y, w, a = problems.without_kinks()
+    data, network = jaxflow.Dataset(x, y), jaxflow.Network(w, a)
+    assert data.geometry == "gram"
+    run = jaxflow.simulate(
+        data,
+        network,
+        METHODS[name],
+        times=[0.0, 1.0],
+        observe={"w": lambda s: s.network.w},
+    )
+    assert_allclose(run.observables["w"][0], w, atol=1e-14)
+    assert_allclose(run.observables["w"][1], run.final.w, atol=1e-14)
+
+
 def test_users_observables_see_the_snapshot():
     data, network = problems.small_orthogonal(jax.random.key(5))
     run = jaxflow.simulate(
