@@ -449,7 +449,7 @@ def _square_root(inputs: GramInputs, d: int) -> Array:
             f"the Gram matrix has rank {np.sum(rank)}: its inputs do not fit into "
             f"dimension d = {d}."
         )
-    root = vectors * jnp.sqrt(jnp.maximum(values, 0))
+    root = vectors * jnp.sqrt(jnp.maximum(values, 0))[None, :]
     return root[:, -min(inputs.num_examples, d) :]
 
 

@@ -1,5 +1,45 @@
-"""The statements of the paper as functions, to be laid over any run."""
+"""The statements of the paper as functions, to be laid over any run.
 
+Each exists as its derivation gives it; where the print differs, as printed too, under a
+name that starts with `printed_`. What holds is in `docs/theory_check.md`, and why in
+`docs/errata.md`. All are pure, and work under `jax.jit` and `jax.vmap`.
+"""
+
+from .._sampling import width_rule as width_rule
+from ._assumptions import Assumptions as Assumptions
+from ._assumptions import antipodal_interaction as antipodal_interaction
+from ._assumptions import check_assumptions as check_assumptions
+from ._assumptions import dimension_constant as dimension_constant
+from ._assumptions import dimension_rule as dimension_rule
+from ._assumptions import interaction_limit as interaction_limit
+from ._clt import CurvatureLimit as CurvatureLimit
+from ._clt import NeuronMoments as NeuronMoments
+from ._clt import curvature_mean as curvature_mean
+from ._clt import neuron_moments as neuron_moments
+from ._clt import orthogonal_limit as orthogonal_limit
+from ._clt import printed_orthogonal_deviation as printed_orthogonal_deviation
+from ._clt import sampled_limit as sampled_limit
+from ._collapse import CollapseRange as CollapseRange
+from ._collapse import collapse_range as collapse_range
+from ._collapse import printed_collapse_range as printed_collapse_range
+from ._collapse import proof_collapse_range as proof_collapse_range
+from ._collapse import unfitted_loss as unfitted_loss
+from ._curvature import asymptotic_curvature as asymptotic_curvature
+from ._curvature import average_curvature as average_curvature
+from ._curvature import balance as balance
+from ._curvature import corollary_width as corollary_width
+from ._curvature import curvature as curvature
+from ._curvature import curvature_floor as curvature_floor
+from ._curvature import curvature_lower_bound as curvature_lower_bound
+from ._curvature import curvature_matrix as curvature_matrix
+from ._curvature import curvature_upper_bound as curvature_upper_bound
+from ._curvature import printed_curvature_lower_bound as printed_curvature_lower_bound
+from ._curvature import printed_curvature_upper_bound as printed_curvature_upper_bound
+from ._curvature import printed_first_upper_bound as printed_first_upper_bound
+from ._curvature import printed_proved_rate_constant as printed_proved_rate_constant
+from ._curvature import proved_rate_constant as proved_rate_constant
+from ._curvature import rate_constant as rate_constant
+from ._curvature import theorem_width as theorem_width
 from ._groups import GroupFlow as GroupFlow
 from ._groups import printed_cosine as printed_cosine
 from ._groups import printed_squared_norm as printed_squared_norm
@@ -9,3 +49,23 @@ from ._groups import time_scale as time_scale
 from ._groups import transition_time as transition_time
 from ._groups import window as window
 from ._groups import window_constant as window_constant
+from ._initial import coverage_failure as coverage_failure
+from ._initial import coverage_lower_bound as coverage_lower_bound
+from ._initial import coverage_probability as coverage_probability
+from ._initial import coverage_upper_bound as coverage_upper_bound
+from ._initial import examples_for_width as examples_for_width
+from ._initial import necessary_width as necessary_width
+from ._initial import printed_necessary_width as printed_necessary_width
+from ._initial import sufficient_width as sufficient_width
+from ._orthogonal import GroupBounds as GroupBounds
+from ._orthogonal import ceiling_constant as ceiling_constant
+from ._orthogonal import curvature_ceiling as curvature_ceiling
+from ._orthogonal import extinction_time as extinction_time
+from ._orthogonal import group_bounds as group_bounds
+from ._orthogonal import log_ratio_curvature as log_ratio_curvature
+from ._orthogonal import mean_curvature as mean_curvature
+from ._orthogonal import printed_ceiling_constant as printed_ceiling_constant
+from ._orthogonal import printed_extinction_time as printed_extinction_time
+from ._orthogonal import printed_group_bounds as printed_group_bounds
+from ._orthogonal import windowed_curvature as windowed_curvature
+from ._state import State as State

@@ -1,0 +1,75 @@
+"""Proposition 3: the second layer collapses where Assumption 1 fails (Appendix C.1).
+
+d = n = p = 2, canonical inputs, y₁ y₂ < 0, λ = |y₂/y₁|, both |a_j(0)| ≤ δ, all
+z_ji(0) = w_j(0)·x_i > 0. While r₁ ≈ y₁ dominates, both a_j take the sign of y₁, and the
+z_j2 die out; if they do so before example 1 is fitted, example 2 is lost for good.
+
+The flow is invariant under (w, a, y, t) → (s w, s a, s² y, t/s²): λ stays, z²/y₁ stays.
+Of the lower limits for λ below, only the last is invariant. With z = max_ji z_ji(0):
+
+    (z/y₁)^{1/2} 8/y₁    as eq. 77 prints it;
+    (8 z/y₁)^{1/2}       as eq. 85, from which eq. 77 is taken, prints it;
+    (8 z²/y₁)^{1/2}      eq. 85 made invariant.
+
+In simulations no lower limit is needed once y₁ ≥ 100 z²; see `docs/theory_check.md`.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Bool
+
+from .._types import Pairs, Scalar
+from ._state import State
+
+
+class CollapseRange(eqx.Module):
+    """λ between `lower` and `upper`: where Proposition 3 says that example 2 is lost,
+    for δ small enough."""
+
+    lower: Array
+    upper: Array
+
+    def contains(self, ratio: Any) -> Bool[Array, ""]:
+        """Whether λ = |y₂/y₁| lies in the range."""
+        return (self.lower <= ratio) & (ratio <= self.upper)
+
+
+def collapse_range(preactivations: Pairs, target: Any) -> CollapseRange:
+    """(8 z²/y₁)^{1/2} ≤ λ ≤ min z/max z, eq. 85 made invariant.
+
+    **Arguments:**
+
+    - `preactivations`: z_ji(0) > 0, shape (2, 2).
+    - `target`: |y₁|.
+    """
+    largest = jnp.max(preactivations)
+    return _range(preactivations, largest * jnp.sqrt(8 / jnp.asarray(target)))
+
+
+def proof_collapse_range(preactivations: Pairs, target: Any) -> CollapseRange:
+    """(8 z/y₁)^{1/2} ≤ λ ≤ min z/max z, as eq. 85 prints it."""
+    largest = jnp.max(preactivations)
+    return _range(preactivations, jnp.sqrt(8 * largest / jnp.asarray(target)))
+
+
+def printed_collapse_range(preactivations: Pairs, target: Any) -> CollapseRange:
+    """(z/y₁)^{1/2} 8/y₁ ≤ λ ≤ min z/max z, as eq. 77 prints it."""
+    largest, target = jnp.max(preactivations), jnp.asarray(target)
+    return _range(preactivations, jnp.sqrt(largest / target) * 8 / target)
+
+
+def _range(preactivations: Pairs, lower: Array) -> CollapseRange:
+    upper = jnp.min(preactivations) / jnp.max(preactivations)
+    return CollapseRange(lower, upper)
+
+
+def unfitted_loss(state: State) -> Scalar:
+    """(1/2n) Σ y_i² over the examples on which no neuron is active.
+
+    On orthogonal inputs such an example stays lost, so L(t) is at least this from then
+    on.
+    """
+    lost = ~jnp.any(state.active, axis=0)
+    return jnp.sum(jnp.where(lost, state.targets**2, 0)) / (2 * state.n)

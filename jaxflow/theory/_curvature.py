@@ -1,0 +1,153 @@
+"""The local-PL curvature μ = p‖∇L‖²/L and its bounds (Lemmas 1, 2, 6, Theorem 1).
+
+With R the residuals and P_j the diagonal matrix of 1_ji, eq. 17 and 18 give
+
+    μ = (2/np) Rᵀ M R/‖R‖²,   M = Σ_j P_j Xᵀ w_j w_jᵀ X P_j + a_j² P_j Xᵀ X P_j,
+
+so μ lies between the ends of the spectrum of (2/np) M. Lemma 6 bounds these ends by
+
+    μ ≥ (2/n) ((C_x⁻)² − N) min_i (1/p) Σ_j a_j² 1_ji                       (eq. 21)
+    μ ≤ (2/n) ((C_x⁺)² + N) max_i (1/p) Σ_j (a_j² + ‖w_j‖²) 1_ji            (eq. 22)
+
+with N = ‖XᵀX − D_X‖ and C_x^∓ the least and the largest ‖x_i‖. Eq. 15, which states the
+lemma, prints C_x^∓ without the squares.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._inputs import product
+from .._network import Dataset, Network, check_fit, residuals
+from .._types import Examples, Neurons, Scalar
+from ._state import State
+
+
+def balance(state: State) -> Neurons:
+    """a_j² − ‖w_j‖², shape (p,): constant along the flow (Lemma 1)."""
+    return state.a**2 - state.squared_norms
+
+
+def average_curvature(
+    times: Float[Array, " T"], curvature: Float[Array, " T"]
+) -> Float[Array, " T"]:
+    """⟨μ(t)⟩ = (1/t) ∫₀ᵗ μ, by the trapezium rule from samples of μ (Lemma 2).
+
+    `times` start at 0, where the value is μ(0). Lemma 2 says that this equals
+    (1/t) log(L(0)/L(t)), up to the error of the rule, of second order in the spacing.
+    """
+    areas = 0.5 * (curvature[1:] + curvature[:-1]) * jnp.diff(times)
+    mean = jnp.cumsum(areas) / times[1:]
+    return jnp.concatenate([curvature[:1], mean])
+
+
+def curvature_matrix(data: Dataset, network: Network) -> Float[Array, "n n"]:
+    """(2/np) M of eq. 17, shape (n, n): μ is its Rayleigh quotient at the residuals.
+
+    It is formed in full, at a cost of O(n² p).
+    """
+    check_fit(data, network)
+    z = data.inputs.preactivations(network.w)
+    activations = jax.nn.relu(z)
+    sizes = jnp.where(z > 0, jnp.abs(network.a)[:, None], 0)
+    matrix = product(activations.T, activations)
+    matrix = matrix + data.inputs.gram() * product(sizes.T, sizes)
+    return 2 / (data.num_examples * network.width) * matrix
+
+
+def curvature(data: Dataset, network: Network) -> Scalar:
+    """μ (eq. 5), from eq. 18."""
+    r = residuals(data, network)
+    matrix = curvature_matrix(data, network)
+    return jnp.sum(r * product(matrix, r)) / jnp.sum(r**2)
+
+
+def asymptotic_curvature(data: Dataset, network: Network) -> Scalar:
+    """The least eigenvalue of (2/np) M: where the network is one that a run has
+    converged to, the limit of μ(t), and of ⟨μ(t)⟩, as t → ∞.
+
+    (Near a global minimum M is constant and every mode of R decays with an eigenvalue
+    of (2/np) M as the rate of its square; the slowest prevails, unless R has no part in
+    it.)
+    """
+    return jnp.linalg.eigvalsh(curvature_matrix(data, network))[0]
+
+
+def curvature_lower_bound(state: State) -> Scalar:
+    """Lemma 6 as proved (eq. 21)."""
+    return _lower(state, jnp.min(state.norms) ** 2)
+
+
+def curvature_upper_bound(state: State) -> Scalar:
+    """Lemma 6 as proved (eq. 19, 20; the last line of eq. 22)."""
+    return _upper(state, jnp.max(state.norms) ** 2)
+
+
+def printed_curvature_lower_bound(state: State) -> Scalar:
+    """Lemma 6 as eq. 15 prints it, with C_x⁻ in place of (C_x⁻)²."""
+    return _lower(state, jnp.min(state.norms))
+
+
+def printed_curvature_upper_bound(state: State) -> Scalar:
+    """Lemma 6 as eq. 15 prints it, with C_x⁺ in place of (C_x⁺)²."""
+    return _upper(state, jnp.max(state.norms))
+
+
+def printed_first_upper_bound(state: State) -> Scalar:
+    """The first line of eq. 22, which has a_j² where eq. 19 gives a_j² + ‖w_j‖²:
+    (2/np) Σ_j a_j² (‖P_j R‖²/‖R‖²) ((C_x⁺)² + N)."""
+    r = state.residuals
+    weighed = jnp.sum(r**2 * state.covered_by(state.a**2)) / jnp.sum(r**2)
+    return 2 / state.n * (jnp.max(state.norms) ** 2 + state.interaction) * weighed
+
+
+def _lower(state: State, scale: Scalar) -> Scalar:
+    least = jnp.min(state.covered_by(state.a**2))
+    return 2 / state.n * (scale - state.interaction) * least
+
+
+def _upper(state: State, scale: Scalar) -> Scalar:
+    most = jnp.max(state.covered_by(state.a**2 + state.squared_norms))
+    return 2 / state.n * (scale + state.interaction) * most
+
+
+def rate_constant(norms: Examples, targets: Examples) -> Scalar:
+    """C = (C_x⁻)² C_y⁻/C_x⁺ of Theorem 1: ⟨μ_∞⟩ ≥ C/n."""
+    return jnp.min(norms) ** 2 * jnp.min(jnp.abs(targets)) / jnp.max(norms)
+
+
+def proved_rate_constant(norms: Examples, targets: Examples) -> Scalar:
+    """C with the factor 2 (1 − C_y⁻/(√n C_y⁺)) that eq. 24, 29 and Assumption 2 give.
+
+    It is at least 1 for n ≥ 4, where the constant of the statement follows, and at
+    least 2 − √2, the factor that eq. 30 prints, for n ≥ 2.
+    """
+    sizes = jnp.abs(targets)
+    ratio = jnp.min(sizes) / (jnp.sqrt(1.0 * targets.shape[0]) * jnp.max(sizes))
+    if targets.shape[0] == 1:
+        ratio = jnp.zeros_like(ratio)
+    return 2 * (1 - ratio) * rate_constant(norms, targets)
+
+
+def printed_proved_rate_constant(norms: Examples, targets: Examples) -> Scalar:
+    """(2 − √2) C, as in eq. 30."""
+    return (2 - math.sqrt(2)) * rate_constant(norms, targets)
+
+
+def curvature_floor(state: State) -> Scalar:
+    """Eq. 6, the right-hand side: (C/n) min_i |1 − r_i/y_i|, for Assumptions 1, 2."""
+    constant = rate_constant(state.norms, state.targets)
+    return constant / state.n * jnp.min(state.progress)
+
+
+def theorem_width(n: Any, epsilon: Any) -> Array:
+    """⌈4 log(n/ε)⌉, the least width of Theorem 1."""
+    return jnp.ceil(4 * jnp.log(jnp.asarray(n) / epsilon))
+
+
+def corollary_width(n: Any, epsilon: Any) -> Array:
+    """⌈8 log(n/ε)⌉, the least width of Corollary 1."""
+    return jnp.ceil(8 * jnp.log(jnp.asarray(n) / epsilon))

@@ -1,0 +1,165 @@
+"""Orthogonal inputs: extinction, the ceiling of the curvature, groups (Section 4.1).
+
+Lemma 7: a pair with a_j y_i < 0 loses w_j·x_i at a speed of at least
+C_j |y_i| ‖x_i‖²/(2n) as long as |r_i| ≥ |y_i|/2, with C_j² = a_j(0)² − ‖w_j(0)‖², so it
+is off by
+
+    t_n = 2n max_ji (w_j(0)·x_i)_+/(|y_i| ‖x_i‖² C_j)                   (after eq. 41).
+
+Proposition 1: from then on μ ≤ C √(p/n) max_i |1 − r_i/y_i| + C/n.
+Proposition 2: p = n^{2α−1} groups of k = n^{2(1−α)}, K₁/n^α ≤ μ ≤ K₂/n^α.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._types import Examples, Neurons, Scalar
+from ._curvature import balance
+from ._state import State
+
+
+def extinction_time(state: State) -> Scalar:
+    """t_n of Lemma 7 as derived, with C_j; in units of flow time.
+
+    `state` is that at t = 0, with orthogonal inputs and Assumption 1 with strict
+    inequality, in a dimension so large that no |r_i| halves before t_n.
+    """
+    return _extinction(state, jnp.sqrt(balance(state)))
+
+
+def printed_extinction_time(state: State) -> Scalar:
+    """t_n as Lemma 7 prints it, with C_j² in place of C_j."""
+    return _extinction(state, balance(state))
+
+
+def _extinction(state: State, strength: Neurons) -> Scalar:
+    return 2 * state.n * jnp.max(_times(state, strength))
+
+
+def _times(state: State, strength: Neurons) -> Float[Array, "p n"]:
+    speeds = jnp.abs(state.targets) * state.norms**2
+    return jax.nn.relu(state.preactivations) / speeds[None, :] / strength[:, None]
+
+
+def ceiling_constant(state: State) -> Scalar:
+    """C of Proposition 1, from eq. 51 with two repairs; `state` is that at t = 0.
+
+    The largest of
+    - t_n/n of Lemma 7, with C_j for C_j²;
+    - 2 (C_x⁺)² max_i (1/p) Σ_j (a_j² − ‖w_j‖² + 2 ρ_j) 1_ji, with ρ_j the part of
+      ‖w_j‖² that is not on active examples: eq. 49 has ρ_j = 0, but it is nearly all
+      of ‖w_j‖² in high dimension, and it never moves;
+    - 12 (C_x⁺)² C_y⁺/C_x⁻.
+    """
+    coordinates = jax.nn.relu(state.preactivations) / state.norms[None, :]
+    idle = state.squared_norms - jnp.sum(coordinates**2, axis=1)
+    first = jnp.max(_times(state, jnp.sqrt(balance(state))))
+    return _ceiling(state, 2 * first, balance(state) + 2 * idle)
+
+
+def printed_ceiling_constant(state: State) -> Scalar:
+    """C of Proposition 1 as eq. 51 prints it; of its free index i, the largest."""
+    first = jnp.max(_times(state, balance(state)))
+    return _ceiling(state, 2 * first, balance(state))
+
+
+def _ceiling(state: State, first: Scalar, sizes: Neurons) -> Scalar:
+    largest = jnp.max(state.norms)
+    second = 2 * largest**2 * jnp.max(state.covered_by(sizes))
+    third = 12 * largest**2 / jnp.min(state.norms) * jnp.max(jnp.abs(state.targets))
+    return jnp.maximum(first, jnp.maximum(second, third))
+
+
+def curvature_ceiling(state: State, constant: Any) -> Scalar:
+    """Eq. 8, the right-hand side: C √(p/n) max_i |1 − r_i/y_i| + C/n, for t ≥ C n."""
+    n, p = state.n, state.p
+    return constant * ((p / n) ** 0.5 * jnp.max(state.progress) + 1 / n)
+
+
+class GroupBounds(eqx.Module):
+    """K₁/n^α ≤ μ(t) ≤ K₂/n^α for t ≥ `time` (Proposition 2).
+
+    - `lower`, `upper`: K₁/n^α and K₂/n^α. `time`: in units of flow time.
+    """
+
+    lower: Array
+    upper: Array
+    time: Array
+
+
+def group_bounds(
+    n: Any, alpha: Any, targets: Examples, squared_norms: Neurons
+) -> GroupBounds:
+    """Proposition 2 with the constants that the closed form gives.
+
+    `targets`: y_i, shape (n,). `squared_norms`: ‖w_j(0)‖², shape (p,), each at most
+    √(np) times the root mean square of the targets of its group.
+
+    K₁ = 2 C_y⁻ min_j q/(4 + (1 + 2/e) q) with q = ‖w_j(0)‖², for any cosine between
+    w_j(0) and the targets; K₂ = 4 C_y⁺; and the time n^α/(2 C_y⁻) log(n^α C_y⁺), at
+    which each group has gone through e^{2γt} ≥ p √k ‖D_j‖ (see `GroupFlow`).
+    """
+    sizes = jnp.abs(targets)
+    least, most = jnp.min(sizes), jnp.max(sizes)
+    scale = jnp.asarray(n) ** jnp.asarray(alpha)
+    share = squared_norms / (4 + (1 + 2 / jnp.e) * squared_norms)
+    return GroupBounds(
+        lower=2 * least * jnp.min(share) / scale,
+        upper=4 * most / scale,
+        time=scale / (2 * least) * jnp.log(scale * most),
+    )
+
+
+def printed_group_bounds(
+    n: Any, alpha: Any, targets: Examples, squared_norms: Neurons
+) -> GroupBounds:
+    """Proposition 2 as printed: K₁ = 2 C_y⁻ min_j q/(2 + q), K₂ = 4 C_y⁺ and
+    t ≥ C n^{3α−1} log(Cn), C = max(α C_y⁻, (1/(2 C_y))^{1/α}); C_y⁻ is taken for C_y.
+    """
+    sizes = jnp.abs(targets)
+    least, most = jnp.min(sizes), jnp.max(sizes)
+    n, alpha = jnp.asarray(n), jnp.asarray(alpha)
+    constant = jnp.maximum(alpha * least, (1 / (2 * least)) ** (1 / alpha))
+    share = squared_norms / (2 + squared_norms)
+    return GroupBounds(
+        lower=2 * least * jnp.min(share) / n**alpha,
+        upper=4 * most / n**alpha,
+        time=constant * n ** (3 * alpha - 1) * jnp.log(constant * n),
+    )
+
+
+def log_ratio_curvature(before: Any, after: Any, step: Any = 1.0) -> Array:
+    """log(L(t − h)/L(t))/h: the mean of μ over the last step of length h.
+
+    Section 5.2's μ(t_∞), with h = 1. As h → 0 it tends to μ(t); as t → ∞ to the
+    asymptotic rate, whatever h.
+    """
+    return jnp.log(jnp.asarray(before) / jnp.asarray(after)) / step
+
+
+def windowed_curvature(
+    times: Float[Array, " T"], loss: Float[Array, " T"], start: Any
+) -> Scalar:
+    """Minus the least-squares slope of log L over the times ≥ `start`: a mean of μ over
+    a window, which tends to the asymptotic rate as the window moves to infinity.
+
+    `loss` is positive within the window; NaN when fewer than two times are in it.
+    """
+    inside = (times >= start).astype(times.dtype)
+    count = jnp.sum(inside)
+    values = jnp.log(jnp.where(inside > 0, loss, 1))
+    centred = inside * (times - jnp.sum(inside * times) / count)
+    return -jnp.sum(centred * values) / jnp.sum(centred**2)
+
+
+def mean_curvature(start_loss: Any, loss: Any, time: Any) -> Array:
+    """⟨μ(t)⟩ = log(L(0)/L(t))/t (Lemma 2; Section 5.2's ⟨μ_∞⟩ at t = t_∞).
+
+    It tends to ⟨μ_∞⟩ as t → ∞, but with an error of order 1/t: the time before the
+    examples are fitted counts in full. (Appendix B prints it without the 1/t.)
+    """
+    return jnp.log(jnp.asarray(start_loss) / jnp.asarray(loss)) / time
