@@ -11,7 +11,7 @@ import matplotlib
 from ._output import STYLE
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import pyplot as plt
 
 ROOT = Path(__file__).parents[1]
 

@@ -4,6 +4,8 @@ from . import theory as theory
 from ._descent import GradientDescent as GradientDescent
 from ._filippov import FilippovFlow as FilippovFlow
 from ._flow import GradientFlow as GradientFlow
+from ._initialisation import GroupInitialisation as GroupInitialisation
+from ._initialisation import Initialisation as Initialisation
 from ._inputs import AbstractInputs as AbstractInputs
 from ._inputs import AntipodalInputs as AntipodalInputs
 from ._inputs import DenseInputs as DenseInputs
@@ -21,8 +23,6 @@ from ._observables import OBSERVABLES as OBSERVABLES
 from ._observables import Observable as Observable
 from ._observables import Snapshot as Snapshot
 from ._observables import certificate as certificate
-from ._sampling import GroupInitialisation as GroupInitialisation
-from ._sampling import Initialisation as Initialisation
 from ._sampling import group_targets as group_targets
 from ._sampling import sample_inputs as sample_inputs
 from ._sampling import sample_problem as sample_problem

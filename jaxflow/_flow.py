@@ -7,23 +7,21 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optimistix as optx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from ._checks import as_scalar, check_choice, check_count
 from ._filippov import FilippovFlow
 from ._kinks import (
-    AbstractKinks,
-    AbstractPattern,
     CrossingKinks,
     LiteralKinks,
-    Step,
     kinks_of,
 )
-from ._methods import AbstractMethod, Recorder, Trajectory, rises
+from ._methods import AbstractMethod, Recorder, Trajectory
 from ._problem import Problem
 from ._solution import Results
+from ._stepper import Arguments, Stepper, StepperState, explicit_tableau, velocity
 from ._stops import AbstractStop, margins
-from ._types import Examples, Neurons, Pairs, Weights
+from ._types import Neurons, Weights
 
 # Gains of the step size controller. Late in a run the steps are bounded by stability,
 # and a purely integral controller then rejects every other step and lets errors in.
@@ -168,15 +166,15 @@ class GradientFlow(AbstractMethod):
         eps = float(jnp.finfo(dtype).eps)
         events = [_Margin(stops, index) for index in range(len(stops))]
         pattern = kinks.start(weights, a, problem.field(weights, a).residuals)
-        args = _Arguments(problem, kinks, pattern)
+        args = Arguments(problem, kinks, pattern)
         # A run whose stop condition holds at the start takes no step.
         at_start = jnp.array(
             [event(0, (weights, a), args) <= 0 for event in events], bool
         )
         end = jnp.where(jnp.any(at_start), jnp.zeros((), dtype), times[-1])
         solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(_velocity),
-            _Stepper(self.solver),
+            diffrax.ODETerm(velocity),
+            Stepper(self.solver),
             t0=jnp.zeros((), dtype),
             t1=end,
             dt0=None if self.first_step is None else self.first_step.astype(dtype),
@@ -204,7 +202,7 @@ class GradientFlow(AbstractMethod):
         rows, (end_weights, end_a) = solution.ys
         kinds = eqx.filter_eval_shape(record, times[0], weights, a)
         rows = jax.tree.map(_as_recorded, rows, kinds)
-        state: _StepperState = solution.solver_state
+        state: StepperState = solution.solver_state
         end_weights, end_a = end_weights[0], end_a[0]
         end_weights = args.kinks.at_rest(end_weights, state.pattern)
         return Trajectory(
@@ -226,8 +224,8 @@ class GradientFlow(AbstractMethod):
             },
         )
 
-    def _evaluations(self, stats: dict[str, Any], state: "_StepperState") -> Any:
-        tableau = _explicit_tableau(self.solver)
+    def _evaluations(self, stats: dict[str, Any], state: "StepperState") -> Any:
+        tableau = explicit_tableau(self.solver)
         if tableau is None:
             return jnp.full_like(state.reached, -1)
         per_step = tableau.num_stages - tableau.fsal
@@ -244,35 +242,13 @@ def _count(number: Any) -> Array:
     return jnp.asarray(number, jnp.int32)
 
 
-def _explicit_tableau(solver: diffrax.AbstractSolver) -> Any:
-    """The Butcher tableau of an explicit Runge–Kutta scheme, None for other solvers."""
-    if isinstance(solver, diffrax.AbstractERK):
-        # HalfSolver passes for what it wraps, but has no tableau of its own.
-        return getattr(solver, "tableau", None)
-    return None
-
-
-def _velocity(t: Any, y: tuple[Weights, Neurons], args: "_Arguments") -> Any:
-    weights, a = y
-    activations, gates = args.kinks.read(weights, args.pattern)
-    return args.problem.velocity(args.problem.field_through(activations, gates, a))
-
-
-class _Arguments(eqx.Module):
-    """`pattern` is that of the first step; `_Stepper` puts in that of the current."""
-
-    problem: Problem
-    kinks: AbstractKinks
-    pattern: AbstractPattern
-
-
 class _Margin(eqx.Module):
     """The index-th stop condition, as diffrax wants its events."""
 
     stops: tuple[AbstractStop, ...]
     index: int = eqx.field(static=True)
 
-    def __call__(self, t: Any, y: Any, args: _Arguments, **kwargs: Any) -> Array:
+    def __call__(self, t: Any, y: Any, args: Arguments, **kwargs: Any) -> Array:
         field = args.problem.field(*y)
         value = margins(self.stops, args.problem, field)[self.index]
         # diffrax pairs it with a literal 0.0, which has jax's default dtype.
@@ -288,7 +264,7 @@ class _RecordFunction(eqx.Module):
 
     record: Recorder
 
-    def __call__(self, t: Any, y: Any, args: _Arguments) -> dict[str, Any]:
+    def __call__(self, t: Any, y: Any, args: Arguments) -> dict[str, Any]:
         return jax.tree.map(_as_float, self.record(t, *y))
 
 
@@ -307,151 +283,6 @@ def _as_recorded(value: Array, like: jax.ShapeDtypeStruct) -> Array:
         return value
     count = jnp.int32 if like.dtype == bool else like.dtype
     return jax.lax.bitcast_convert_type(value, count)
-
-
-class _SettledInterpolation(diffrax.AbstractLocalInterpolation):
-    """The solver's interpolation within a step, put back to the true flow."""
-
-    t0: Any  # type: ignore[misc]
-    t1: Any  # type: ignore[misc]
-    inner: diffrax.AbstractLocalInterpolation
-    pattern: AbstractPattern
-
-    def evaluate(self, t0: Any, t1: Any = None, left: bool = True) -> Any:
-        if t1 is not None:
-            return jax.tree.map(jnp.subtract, self.evaluate(t1), self.evaluate(t0))
-        weights, a = self.inner.evaluate(t0, left=left)
-        return self.pattern.settle(weights), a
-
-
-class _StepperState(eqx.Module):
-    inner: Any
-    pattern: AbstractPattern
-    jumped: Bool[Array, ""]
-    jumps: Int[Array, ""]
-    reached: Int[Array, ""]
-    residuals: Examples
-    loss: Float[Array, ""]
-    increases: Int[Array, ""]
-
-
-class _Stepper(diffrax.AbstractWrappedSolver):
-    """Any diffrax solver, with the pairs' kinks handled between its steps."""
-
-    solver: diffrax.AbstractSolver  # type: ignore[misc]
-
-    @property
-    def term_structure(self) -> Any:  # type: ignore[override]
-        return self.solver.term_structure
-
-    @property
-    def interpolation_cls(self) -> Any:  # type: ignore[override]
-        def settled(*, t0: Any, t1: Any, inner: Any, pattern: AbstractPattern) -> Any:
-            interpolation = self.solver.interpolation_cls(t0=t0, t1=t1, **inner)
-            return _SettledInterpolation(t0, t1, interpolation, pattern)
-
-        return settled
-
-    # diffrax asks implicit solvers for these two.
-    @property
-    def root_finder(self) -> Any:
-        return self.solver.root_finder  # type: ignore[attr-defined]
-
-    @property
-    def root_find_max_steps(self) -> Any:
-        return self.solver.root_find_max_steps  # type: ignore[attr-defined]
-
-    def order(self, terms: Any) -> Any:
-        return self.solver.order(terms)
-
-    def error_order(self, terms: Any) -> Any:
-        return self.solver.error_order(terms)
-
-    def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: _Arguments) -> Any:
-        zero = jnp.int32(0)
-        return _StepperState(
-            inner=self.solver.init(terms, t0, t1, y0, args),
-            pattern=args.pattern,
-            jumped=jnp.zeros((), bool),
-            jumps=zero,
-            reached=zero,
-            residuals=args.problem.field(*y0).residuals,
-            loss=args.problem.loss_at(*y0),
-            increases=zero,
-        )
-
-    def step(
-        self,
-        terms: Any,
-        t0: Any,
-        t1: Any,
-        y0: Any,
-        args: _Arguments,
-        solver_state: _StepperState,
-        made_jump: Any,
-    ) -> Any:
-        state = solver_state
-        pattern = state.pattern
-        within = _Arguments(args.problem, args.kinks, pattern)
-        (weights, a), error, inner_info, inner, result = self.solver.step(
-            terms, t0, t1, y0, within, state.inner, made_jump | state.jumped
-        )
-        activations, _ = args.kinks.read(weights, pattern)
-        r = args.problem.residuals(activations, a)
-        ends = Step(
-            before=y0[0],
-            after=weights,
-            a_before=y0[1],
-            a=a,
-            r_before=state.residuals,
-            r=r,
-            length=(t1 - t0) / args.problem.n,
-        )
-        tableau, bends = _explicit_tableau(self.solver), args.kinks.bends(ends, pattern)
-        if tableau is not None and bends is not None:
-            rate = 0.5 * (ends.r_before + r) * ends.length
-            missed, estimated = _corner_errors(tableau, *bends, rate)
-            a = a + missed
-            error = None if error is None else (error[0], error[1] - estimated)
-        loss = args.problem.loss(r)
-        end = args.kinks.finish(ends, pattern)
-        after = _StepperState(
-            inner=inner,
-            pattern=end.pattern,
-            jumped=end.jumped,
-            jumps=state.jumps + end.jumped.astype(jnp.int32),
-            reached=state.reached + end.reached,
-            residuals=r,
-            loss=loss,
-            increases=state.increases + rises(loss, state.loss),
-        )
-        info = {"inner": inner_info, "pattern": pattern}
-        return (end.weights, a), error, info, after, result
-
-    def func(self, terms: Any, t0: Any, y0: Any, args: _Arguments) -> Any:
-        return self.solver.func(terms, t0, y0, args)
-
-
-def _corner_errors(
-    tableau: Any, size: Pairs, fraction: Pairs, rate: Examples
-) -> tuple[Neurons, Neurons]:
-    """What a Runge–Kutta step misses of ∫ d/dt a_j = ∫ (1/n) Σ_i r_i (z_ji)_+ at the
-    corners of the activations, and what its error estimate makes of them, each (p,).
-
-    `rate` is r_i h/n, (n,). The scheme sums f(s) = (1 − s/fraction)_+ with its weights
-    b_k at its nodes c_k; the integral is fraction/2.
-    """
-    nodes = (0.0, *tableau.c.tolist())
-    summed = estimated = jnp.zeros_like(fraction)
-    for node, weight, error in zip(
-        nodes, tableau.b_sol.tolist(), tableau.b_error.tolist(), strict=True
-    ):
-        value = jax.nn.relu(1 - node / fraction)
-        summed = summed + weight * value
-        estimated = estimated + error * value
-    scale = size * rate[None, :]
-    missed = jnp.sum(scale * (0.5 * fraction - summed), axis=1)
-    return missed, jnp.sum(scale * estimated, axis=1)
 
 
 def _result(

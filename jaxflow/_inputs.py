@@ -162,7 +162,31 @@ class DenseInputs(AbstractInputs):
         return product(self.x, product(self.x.T, v))
 
 
-class GramInputs(AbstractInputs):
+class _AbstractGram(AbstractInputs):
+    """What the two geometries that hold K share; they store n numbers per neuron."""
+
+    matrix: eqx.AbstractVar[Float[Array, "n n"]]
+
+    @property
+    def num_examples(self) -> int:
+        return self.matrix.shape[0]
+
+    @property
+    def num_coordinates(self) -> int:
+        return self.matrix.shape[0]
+
+    @property
+    def norms(self) -> Examples:
+        return jnp.sqrt(jnp.diag(self.matrix))
+
+    def gram(self) -> Float[Array, "n n"]:
+        return self.matrix
+
+    def adjoint_squared_norms(self, cotangent: Pairs) -> Neurons:
+        return jnp.sum(cotangent * product(cotangent, self.matrix), axis=1)
+
+
+class GramInputs(_AbstractGram):
     """Inputs given by their Gram matrix; a neuron stores its preactivations z_j in R^n.
 
     The dimension d does not appear: d = 10⁹ costs what d = n costs.
@@ -199,18 +223,6 @@ class GramInputs(AbstractInputs):
                     "sqrt(gram[i, i] gram[k, k])."
                 )
 
-    @property
-    def num_examples(self) -> int:
-        return self.matrix.shape[0]
-
-    @property
-    def num_coordinates(self) -> int:
-        return self.matrix.shape[0]
-
-    @property
-    def norms(self) -> Examples:
-        return jnp.sqrt(jnp.diag(self.matrix))
-
     def preactivations(self, weights: Weights) -> Pairs:
         return weights
 
@@ -225,14 +237,8 @@ class GramInputs(AbstractInputs):
         components = product(weights, vectors)
         return jnp.sum(components**2 * inverse[None, :], axis=1)
 
-    def gram(self) -> Float[Array, "n n"]:
-        return self.matrix
 
-    def adjoint_squared_norms(self, cotangent: Pairs) -> Neurons:
-        return jnp.sum(cotangent * product(cotangent, self.matrix), axis=1)
-
-
-class GramCoefficients(AbstractInputs):
+class GramCoefficients(_AbstractGram):
     """The Gram geometry as a run holds it: w_j(t) = w_j(0) + Σ_i B_ji(t) x_i.
 
     A neuron stores the coefficients B_j in R^n. It costs one product with K per
@@ -248,18 +254,6 @@ class GramCoefficients(AbstractInputs):
     matrix: Float[Array, "n n"]
     origin: Float[Array, "p n"]
 
-    @property
-    def num_examples(self) -> int:
-        return self.matrix.shape[0]
-
-    @property
-    def num_coordinates(self) -> int:
-        return self.matrix.shape[0]
-
-    @property
-    def norms(self) -> Examples:
-        return jnp.sqrt(jnp.diag(self.matrix))
-
     def displacement(self, weights: Weights) -> Pairs:
         """z(t) − z(0) = B K."""
         return product(weights, self.matrix)
@@ -274,12 +268,6 @@ class GramCoefficients(AbstractInputs):
         # ‖w(t)‖² − ‖w(0)‖²: the constant that a run adds supplies the rest.
         inner = 2 * self.origin + self.displacement(weights)
         return jnp.sum(weights * inner, axis=1)
-
-    def gram(self) -> Float[Array, "n n"]:
-        return self.matrix
-
-    def adjoint_squared_norms(self, cotangent: Pairs) -> Neurons:
-        return jnp.sum(cotangent * product(cotangent, self.matrix), axis=1)
 
 
 class OrthogonalInputs(AbstractInputs):

@@ -13,6 +13,7 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import brentq
 
 import jaxflow
+from jaxflow import _sliding
 from jaxflow._inputs import DenseInputs
 from jaxflow._problem import Problem
 
@@ -108,9 +109,14 @@ CLOSED_FORMS = {
 closed_forms = pytest.mark.parametrize("case", CLOSED_FORMS.values(), ids=CLOSED_FORMS)
 
 
-def _error(case, time, method, geometry=lambda data: data):
+def _in_steps_of(step):
+    """A tolerance so large that it never shortens a step."""
+    return jaxflow.FilippovFlow(1e9, first_step=step, largest_step=step)
+
+
+def _error(case, time, method, inputs=np.asarray):
     x, y, w, a, _, exact = case
-    data, network = geometry(jaxflow.Dataset(x, y)), jaxflow.Network([w], [a])
+    data, network = jaxflow.Dataset(inputs(x), y), jaxflow.Network([w], [a])
     run = jaxflow.simulate(data, network, method, times=[time], observe={})
     assert int(run.stats["loss_increases"]) == 0
     reached = np.r_[run.final.w[0], run.final.a]
@@ -118,15 +124,15 @@ def _error(case, time, method, geometry=lambda data: data):
 
 
 @closed_forms
-@pytest.mark.parametrize("geometry", [lambda data: data, problems.dense])
-def test_second_order_before_along_and_after_a_slide(case, geometry):
+@pytest.mark.parametrize("inputs", [np.asarray, DenseInputs], ids=["gram", "dense"])
+def test_second_order_before_along_and_after_a_slide(case, inputs):
     counts = (64, 128, 256)
     for time in case[4]:
         errors = []
         for count in counts:
             step = time / count
-            fixed = jaxflow.FilippovFlow(jnp.inf, first_step=step, largest_step=step)
-            errors.append(_error(case, time, fixed, geometry))
+            fixed = _in_steps_of(step)
+            errors.append(_error(case, time, fixed, inputs))
         order = np.log2(errors[0] / errors[-1]) / 2
         assert order == pytest.approx(2, abs=0.2)
         assert errors[-1] < 2e-5
@@ -186,7 +192,7 @@ def test_agrees_with_dop853_where_no_pair_meets_its_kink():
     errors = []
     for count in (32, 64, 128):
         step = 2.0 / count
-        method = jaxflow.FilippovFlow(jnp.inf, first_step=step, largest_step=step)
+        method = _in_steps_of(step)
         run = _run((x, y, w, a), method, times)
         assert int(run.stats["kink_crossings"]) == 0
         assert float(run.stats["sliding_share"]) == 0
@@ -244,12 +250,22 @@ def test_dense_and_gram_give_the_same_trajectory():
             times=[2.0, 5.0],
             observe={},
         )
-        for data in (gram, problems.dense(gram))
+        for data in (gram, jaxflow.Dataset(DenseInputs(x), y))
     ]
     assert int(runs[0].stats["steps"]) == int(runs[1].stats["steps"])
     assert float(runs[0].stats["sliding_share"]) > 0
     assert_allclose(runs[0].loss, runs[1].loss, rtol=1e-9)
     assert_allclose(runs[0].final.w, runs[1].final.w, atol=1e-9)
+
+
+def test_without_forming_the_gram_matrix(monkeypatch):
+    arrays, method = _correlated(n=24, d=6, p=4), jaxflow.FilippovFlow(1e-4)
+    looked_up = _run(arrays, method, [2.0, 5.0], observe={})
+    monkeypatch.setattr(_sliding, "_LARGEST_GRAM", 0)
+    # Another static argument, so that nothing compiled before is used again.
+    method = jaxflow.FilippovFlow(1e-4, max_steps=99_999)
+    computed = _run(arrays, method, [2.0, 5.0], observe={})
+    assert_allclose(computed.loss, looked_up.loss, rtol=1e-6)
 
 
 def test_refinement_changes_the_loss_by_little():
