@@ -127,7 +127,8 @@ class FilippovFlow(AbstractMethod):
                 lambda s: control.advance(s, target),
                 state,
             )
-            return state, record(state.place.time, state.place.weights, state.place.a)
+            at = state.place
+            return state, record(at.time, at.weights, at.a, at.multipliers)
 
         final, rows = jax.lax.scan(until, start, times)
         result = Results.where(

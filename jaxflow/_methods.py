@@ -16,8 +16,9 @@ from ._problem import Problem
 from ._stops import AbstractStop
 from ._types import Neurons, Scalar, Weights
 
-# (time, weights, a) -> the values to record there.
-Recorder = Callable[[Scalar, Weights, Neurons], dict[str, Any]]
+# (time, weights, a) -> the values to record there. A method whose pairs slide along
+# their kinks gives the multipliers, (p, n), as a fourth argument.
+Recorder = Callable[..., dict[str, Any]]
 
 
 def rises(loss: Scalar, before: Scalar) -> Array:

@@ -30,7 +30,7 @@ from jaxtyping import Array, Int
 from ._methods import rises
 from ._problem import Field, Problem
 from ._sliding import Interactions, coupled_masks, mean_mask, slides
-from ._types import Examples, Neurons, Pairs, Scalar, Weights
+from ._types import Examples, Neurons, PairMask, Pairs, Scalar, Weights
 
 # The error estimate is the difference of the two predictions of r times this: the two
 # differ by the extrapolation's error, which is larger than the scheme's own.
@@ -63,6 +63,9 @@ class Place(eqx.Module):
     velocity: Pairs
     older_velocity: Pairs
     cotangent: Pairs
+    # What stands for 1[z > 0] here: the last step's multipliers of the pairs that
+    # slide, the gates of the others.
+    multipliers: Pairs
     # h₁, h₂; 0 while there is no history.
     last_step: Scalar
     older_step: Scalar
@@ -103,6 +106,7 @@ class Scheme(eqx.Module):
             velocity=velocity,
             older_velocity=velocity,
             cotangent=field.cotangent,
+            multipliers=(z > 0).astype(z.dtype),
             last_step=zero,
             older_step=zero,
             loss=problem.loss(field.residuals),
@@ -151,7 +155,9 @@ class Scheme(eqx.Module):
         # p‖∇L‖²/L over the step: ‖Σ_i c_i x_i‖² = c·Kc, and Kc is the velocity of z.
         squares = jnp.sum(cotangent * velocity) + jnp.sum(((a_new - a) / h) ** 2)
         curvature = squares / (problem.p * jnp.sqrt(before) * jnp.sqrt(after))
-        report = self._reported(place, h, gain, masks.values, velocity, z_new)
+        jump = gain * self.interactions.squares[None, :]
+        sliding = slides(velocity - jump * masks.values, jump, masks.values)
+        report = self._reported(place, h, jump, masks.values, velocity, z_new, sliding)
         report = eqx.tree_at(
             lambda s: (s.error, s.overflow, s.increases),
             report,
@@ -170,6 +176,7 @@ class Scheme(eqx.Module):
             velocity=velocity,
             older_velocity=v1,
             cotangent=cotangent,
+            multipliers=jnp.where(sliding, masks.values, (z_new > 0).astype(z.dtype)),
             last_step=h,
             older_step=h1,
             loss=after,
@@ -182,15 +189,14 @@ class Scheme(eqx.Module):
         self,
         place: Place,
         h: Scalar,
-        gain: Pairs,
+        jump: Pairs,
         masks: Pairs,
         velocity: Pairs,
         z_new: Pairs,
+        sliding: PairMask,
     ) -> Report:
         report, z = place.report, place.z
-        jump = gain * self.interactions.squares[None, :]
         drift = velocity - jump * masks
-        sliding = slides(drift, jump, masks)
         crossed = ((z > 0) != (z_new > 0)) & ~sliding
         # How far the multipliers are from those that the step's true velocity asks for,
         # as a displacement of z in units of its root mean square.

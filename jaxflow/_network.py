@@ -206,10 +206,17 @@ def half_mean_square(r: Examples, n: Any) -> Scalar:
 
 
 def pair_velocity(
-    activations: Pairs, gates: PairMask, a: Neurons, r: Examples, n: Any
+    activations: Pairs, gates: PairMask | Pairs, a: Neurons, r: Examples, n: Any
 ) -> tuple[Pairs, Neurons]:
-    """The flow in the space of pairs: ((a_j/n) r_i 1_ji, (1/n) Σ_i r_i (z_ji)_+)."""
-    cotangent = jnp.where(gates, (a / n)[:, None] * r[None, :], 0)
+    """The flow in the space of pairs: ((a_j/n) r_i 1_ji, (1/n) Σ_i r_i (z_ji)_+).
+
+    `gates` are the 1_ji, or the multipliers in [0, 1] that stand for them on a slide.
+    """
+    cotangent = (a / n)[:, None] * r[None, :]
+    if gates.dtype == bool:
+        cotangent = jnp.where(gates, cotangent, 0)
+    else:
+        cotangent = gates * cotangent
     return cotangent, jnp.sum(activations * r[None, :], axis=1) / n
 
 

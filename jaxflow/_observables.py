@@ -58,6 +58,8 @@ class Snapshot(eqx.Module):
 
     `weights` are in the coordinates that the run stores, (p, m), which need not be
     those of the network that was passed in: `network` is the network in those.
+    `multipliers` are what stands for 1[z > 0] in the field, (p, n), where the method
+    has pairs that slide along their kinks; None elsewhere.
     """
 
     problem: Problem
@@ -65,6 +67,7 @@ class Snapshot(eqx.Module):
     time: Scalar
     weights: Weights
     a: Neurons
+    multipliers: Pairs | None = None
 
     @property
     def network(self) -> Network:
@@ -113,7 +116,11 @@ class Snapshot(eqx.Module):
     @property
     def curvature(self) -> Scalar:
         """μ = p‖∇L‖²/L = −L'/L (eq. 5), from the gradient itself."""
-        return self.problem.curvature(self.problem.field(self.weights, self.a))
+        gates = self.active if self.multipliers is None else self.multipliers
+        activations = jax.nn.relu(self.preactivations)
+        return self.problem.curvature(
+            self.problem.field_through(activations, gates, self.a)
+        )
 
     @property
     def average_curvature(self) -> Scalar:

@@ -58,7 +58,9 @@ class Problem(eqx.Module):
     def squared_norms(self, weights: Weights) -> Neurons:
         return self.inputs.squared_norms(weights) + self.offset
 
-    def field_through(self, activations: Pairs, gates: PairMask, a: Neurons) -> "Field":
+    def field_through(
+        self, activations: Pairs, gates: PairMask | Pairs, a: Neurons
+    ) -> "Field":
         """The field of the flow, given the state of each pair."""
         r = self.residuals(activations, a)
         cotangent, a_velocity = pair_velocity(activations, gates, a, r, self.n)
@@ -88,7 +90,7 @@ class Field(eqx.Module):
     """The field at one point: the gates 1_ji, the residuals r_i, the cotangents
     (a_j/n) r_i 1_ji, each per pair or example, and d/dt a_j."""
 
-    gates: PairMask
+    gates: PairMask | Pairs
     residuals: Examples
     cotangent: Pairs
     a_velocity: Neurons

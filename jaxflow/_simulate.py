@@ -16,7 +16,7 @@ from ._observables import OBSERVABLES, Observable, Snapshot, Start
 from ._problem import Problem, enter
 from ._solution import Solution
 from ._stops import AbstractStop
-from ._types import Neurons, Scalar, Weights
+from ._types import Neurons, Pairs, Scalar, Weights
 
 
 def simulate(
@@ -113,8 +113,14 @@ class _Recorder(eqx.Module):
     start: Start
     observers: _Observers
 
-    def __call__(self, time: Scalar, weights: Weights, a: Neurons) -> dict[str, Any]:
-        snapshot = Snapshot(self.problem, self.start, time, weights, a)
+    def __call__(
+        self,
+        time: Scalar,
+        weights: Weights,
+        a: Neurons,
+        multipliers: Pairs | None = None,
+    ) -> dict[str, Any]:
+        snapshot = Snapshot(self.problem, self.start, time, weights, a, multipliers)
         rows = {name: getattr(snapshot, name) for name in _ALWAYS}
         for name, function in self.observers.functions.items():
             rows[name] = jax.tree.map(_as_row, function(snapshot))

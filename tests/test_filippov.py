@@ -471,3 +471,27 @@ def test_a_scheme_of_its_own_excludes_a_solver():
         jaxflow.GradientFlow(kinks="filippov", solver=diffrax.Tsit5())
     with pytest.raises(ValueError, match="kinks must be one of"):
         jaxflow.GradientFlow(kinks="exact")
+
+
+def test_curvature_counts_sliding_pairs_by_their_multipliers():
+    data, network = jaxflow.sample_problem(
+        jax.random.key(0), n=150, d=15, p=20, inputs="sphere"
+    )
+    step = 0.02
+    times = np.array([20.0 - step, 20.0, 20.0 + step])
+
+    def literal(s):
+        return s.problem.curvature(s.problem.field(s.weights, s.a))
+
+    run = jaxflow.simulate(
+        data,
+        network,
+        jaxflow.FilippovFlow(1e-6),
+        times=times,
+        observe={"literal": literal},
+    )
+    rate = (np.log(run.loss[0]) - np.log(run.loss[2])) / (2 * step)
+    assert float(run.stats["sliding_share"]) > 0.005
+    assert_allclose(run.curvature[1], rate, rtol=5e-3)
+    # With σ'(0) = 0 or 1 in their place it is another number altogether.
+    assert abs(float(run.observables["literal"][1]) / rate - 1) > 0.02
