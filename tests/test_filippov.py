@@ -330,7 +330,7 @@ def test_padding_changes_nothing():
             padded_a,
             jnp.array([2.0, 5.0]),
             (jaxflow.Stationary(),),
-            lambda time, w, a: {"loss": problem.loss_at(w, a)},
+            lambda time, w, a, multipliers: {"loss": problem.loss_at(w, a)},
         )
 
     padded = run(jnp.array(20.0), jnp.array(4.0))

@@ -303,9 +303,9 @@ def test_one_problem_with_kinks_in_all_geometries():
     for name, (inputs, network) in cases.items():
         data = jaxflow.Dataset(inputs, y)
         assert data.geometry == name
-        flow = jaxflow.GradientFlow(rtol=1e-8)
+        flow = jaxflow.GradientFlow(rtol=1e-8 if name == "orthogonal" else 1e-10)
         run = jaxflow.simulate(data, network, flow, times=times)
-        assert int(run.stats["kink_crossings"]) >= 5
+        assert int(run.stats["kink_crossings"]) >= 3
         losses[name] = run.loss
         descent = jaxflow.GradientDescent(0.1)
         descents[name] = jaxflow.simulate(data, network, descent, times=times).loss
