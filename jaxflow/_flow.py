@@ -38,14 +38,16 @@ _WITH_MEMORY = (diffrax.ReversibleHeun, diffrax.LeapfrogMidpoint)
 class GradientFlow(AbstractMethod):
     """The solution of d/dt (w, a) = −p∇L (eq. 3), to a tolerance.
 
-    With no arguments it does what the inputs of the run ask for. On orthogonal inputs
-    the kinks of the ReLU cost no accuracy (see `jaxflow._kinks`). On antipodal inputs
-    pairs cross their kinks to second order in the step, which the error estimate does
-    not see: against an event-by-event reference the weights were off by up to 2e-3 at
-    rtol 1e-5 and 1e-6 at 1e-9. On dense and Gram inputs, where pairs slide along their
-    kinks, the run is that of `FilippovFlow(tolerance=0.1 √rtol)`: its scheme is of second
-    order, and across kinks no scheme known to us does better, so that the tolerances of
-    a fifth-order solver are out of reach and their square roots are asked for instead.
+    With no arguments it does what the inputs of the run ask for.
+
+    - Orthogonal inputs: the kinks of the ReLU cost no accuracy (`jaxflow._kinks`).
+    - Antipodal inputs: pairs cross their kinks to second order in the step, which the
+      error estimate does not see. Against an event-by-event reference the weights were
+      off by up to 2e-3 at rtol 1e-5 and by 1e-6 at 1e-9.
+    - Dense and Gram inputs, where pairs slide along their kinks: the run is that of
+      `FilippovFlow(tolerance=0.1 √rtol)`. Its scheme is of second order, and across
+      kinks no scheme known to us does better, so that the tolerances of a fifth-order
+      solver are out of reach and their square roots are asked for instead.
     `Solution.stats` then holds `sliding_share` and its companions.
 
     **Arguments:**
