@@ -48,7 +48,7 @@ class GradientFlow(AbstractMethod):
       `FilippovFlow(tolerance=0.1 √rtol)`. Its scheme is of second order, and across
       kinks no scheme known to us does better, so that the tolerances of a fifth-order
       solver are out of reach and their square roots are asked for instead.
-    `Solution.stats` then holds `sliding_share` and its companions.
+      `Solution.stats` then holds `sliding_share` and its companions.
 
     **Arguments:**
 

@@ -149,7 +149,7 @@ def _simulate(
     recorder = _Recorder(problem, start, observers)
     run = method.run(problem, weights, a, times, stops, recorder)
     final = Snapshot(problem, start, run.time, run.weights, run.a)
-    # Half a step of slack: a recorded time and the clock may differ by rounding.
+    # Some roundings of slack: a recorded time and the clock may differ by them.
     reached = run.times <= run.time * (1 + 8 * jnp.finfo(times.dtype).eps)
     rows = jax.tree.map(lambda rows: _masked(rows, reached), run.rows)
     return Solution(
