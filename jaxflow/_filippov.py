@@ -97,6 +97,9 @@ class FilippovFlow(AbstractMethod):
     def rotation_invariant(self) -> bool:
         return True
 
+    def working_numbers(self, n: int, pairs: int) -> int:
+        return 30 * pairs + n**2
+
     def run(
         self,
         problem: Problem,

@@ -20,7 +20,7 @@ the shape of the weights (w_j ↦ Σ_i C_ji x_i). The rest of the library knows 
 """
 
 import abc
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -47,8 +47,18 @@ def product(left: Array, right: Array) -> Array:
     return jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
 
 
+def extend(array: Array, axis: int, size: int) -> Array:
+    """`array` with zeros appended along one axis, up to `size`."""
+    widths = [(0, 0)] * array.ndim
+    widths[axis] = (0, size - array.shape[axis])
+    return jnp.pad(array, widths)
+
+
 class AbstractInputs(eqx.Module):
     """Inputs x_1 … x_n, as far as the flow can see them."""
+
+    # Examples come in so many blocks of equal length, each of which is padded.
+    blocks: ClassVar[int] = 1
 
     @property
     @abc.abstractmethod
@@ -73,6 +83,19 @@ class AbstractInputs(eqx.Module):
     def adjoint(self, cotangent: Pairs) -> Weights:
         """Σ_i C_ji x_i in the stored coordinates, shape (p, m)."""
 
+    def projections(self, weights: Weights) -> Pairs:
+        """z_ji up to a positive factor per example, `scaled`, that is cheaper to apply
+        to n numbers than to n p. By default the factor is 1."""
+        return self.preactivations(weights)
+
+    def scaled(self, values: Examples) -> Examples:
+        """`values` times that factor."""
+        return values
+
+    def projections_adjoint(self, cotangent: Pairs) -> Weights:
+        """The adjoint of `projections`."""
+        return self.adjoint(cotangent)
+
     @abc.abstractmethod
     def squared_norms(self, weights: Weights) -> Neurons:
         """‖w_j‖² of weights that have no part outside the span of the inputs, (p,)."""
@@ -80,6 +103,11 @@ class AbstractInputs(eqx.Module):
     @abc.abstractmethod
     def gram(self) -> Float[Array, "n n"]:
         """K = XᵀX, shape (n, n)."""
+
+    @abc.abstractmethod
+    def padded(self, n: int, p: int) -> "AbstractInputs":
+        """These inputs with zero vectors appended, up to n; what is stored per neuron
+        with zeros, up to p."""
 
     def adjoint_squared_norms(self, cotangent: Pairs) -> Neurons:
         """‖Σ_i C_ji x_i‖² in R^d, shape (p,)."""
@@ -154,6 +182,9 @@ class DenseInputs(AbstractInputs):
     def squared_norms(self, weights: Weights) -> Neurons:
         return jnp.sum(weights**2, axis=1)
 
+    def padded(self, n: int, p: int) -> "AbstractInputs":
+        return eqx.tree_at(lambda s: s.x, self, extend(self.x, 0, n))
+
     def gram(self) -> Float[Array, "n n"]:
         return product(self.x, self.x.T)
 
@@ -181,6 +212,10 @@ class _AbstractGram(AbstractInputs):
 
     def gram(self) -> Float[Array, "n n"]:
         return self.matrix
+
+    def padded(self, n: int, p: int) -> "AbstractInputs":
+        matrix = extend(extend(self.matrix, 0, n), 1, n)
+        return eqx.tree_at(lambda s: s.matrix, self, matrix)
 
     def adjoint_squared_norms(self, cotangent: Pairs) -> Neurons:
         return jnp.sum(cotangent * product(cotangent, self.matrix), axis=1)
@@ -254,6 +289,10 @@ class GramCoefficients(_AbstractGram):
     matrix: Float[Array, "n n"]
     origin: Float[Array, "p n"]
 
+    def padded(self, n: int, p: int) -> "AbstractInputs":
+        origin = extend(extend(self.origin, 0, p), 1, n)
+        return eqx.tree_at(lambda s: s.origin, super().padded(n, p), origin)
+
     def displacement(self, weights: Weights) -> Pairs:
         """z(t) − z(0) = B K."""
         return product(weights, self.matrix)
@@ -304,8 +343,20 @@ class OrthogonalInputs(AbstractInputs):
     def adjoint(self, cotangent: Pairs) -> Weights:
         return cotangent * self.lengths[None, :]
 
+    def projections(self, weights: Weights) -> Pairs:
+        return weights
+
+    def scaled(self, values: Examples) -> Examples:
+        return values * self.lengths
+
+    def projections_adjoint(self, cotangent: Pairs) -> Weights:
+        return cotangent
+
     def squared_norms(self, weights: Weights) -> Neurons:
         return jnp.sum(weights**2, axis=1)
+
+    def padded(self, n: int, p: int) -> "AbstractInputs":
+        return eqx.tree_at(lambda s: s.lengths, self, extend(self.lengths, 0, n))
 
     def gram(self) -> Float[Array, "n n"]:
         return jnp.diag(self.lengths**2)
@@ -332,6 +383,7 @@ class AntipodalInputs(AbstractInputs):
 
     positive: Float[Array, " m"]
     negative: Float[Array, " m"]
+    blocks: ClassVar[int] = 2
 
     def __init__(self, positive: Any, negative: Any):
         self.positive = as_float_array("positive", positive, 1)
@@ -366,8 +418,25 @@ class AntipodalInputs(AbstractInputs):
         positive, negative = jnp.split(cotangent, 2, axis=1)
         return positive * self.positive[None, :] - negative * self.negative[None, :]
 
+    def projections(self, weights: Weights) -> Pairs:
+        return jnp.concatenate([weights, -weights], axis=1)
+
+    def scaled(self, values: Examples) -> Examples:
+        return values * self.norms
+
+    def projections_adjoint(self, cotangent: Pairs) -> Weights:
+        positive, negative = jnp.split(cotangent, 2, axis=1)
+        return positive - negative
+
     def squared_norms(self, weights: Weights) -> Neurons:
         return jnp.sum(weights**2, axis=1)
+
+    def padded(self, n: int, p: int) -> "AbstractInputs":
+        return eqx.tree_at(
+            lambda s: (s.positive, s.negative),
+            self,
+            (extend(self.positive, 0, n // 2), extend(self.negative, 0, n // 2)),
+        )
 
     def gram(self) -> Float[Array, "n n"]:
         cross = jnp.diag(-self.positive * self.negative)

@@ -52,6 +52,15 @@ class AbstractMethod(eqx.Module):
         """Whether the trajectory of w in R^d is the same in any coordinates, so that
         the run may use a cheaper geometry than the user's."""
 
+    def lean(self) -> "AbstractMethod":
+        """The same method without what it counts at a cost, for ensembles."""
+        return self
+
+    @abc.abstractmethod
+    def working_numbers(self, n: int, pairs: int) -> int:
+        """About how many numbers a run of n examples and `pairs` = n p pairs holds
+        while it is computed, besides the problem itself."""
+
     @abc.abstractmethod
     def run(
         self,

@@ -27,6 +27,7 @@ from ._inputs import (
     DenseInputs,
     GramInputs,
     OrthogonalInputs,
+    product,
 )
 from ._types import Examples, Neurons, PairMask, Pairs, Scalar, Weights
 
@@ -197,7 +198,7 @@ def squared_norms(data: Dataset, network: Network) -> Neurons:
 
 def mean_activation(activations: Pairs, a: Neurons, p: Any) -> Examples:
     """(1/p) Σ_j a_j (z_ji)_+, given the activations (z_ji)_+."""
-    return jnp.sum(a[:, None] * activations, axis=0) / p
+    return product(a, activations) / p
 
 
 def half_mean_square(r: Examples, n: Any) -> Scalar:
@@ -217,7 +218,7 @@ def pair_velocity(
         cotangent = jnp.where(gates, cotangent, 0)
     else:
         cotangent = gates * cotangent
-    return cotangent, jnp.sum(activations * r[None, :], axis=1) / n
+    return cotangent, product(activations, r) / n
 
 
 def _cast(inputs: Any, dtype: Any) -> Any:

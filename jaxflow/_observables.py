@@ -27,8 +27,9 @@ class Start(eqx.Module):
     """What a run remembers of its start: what it was given, L(0), a_j² − ‖w_j‖², and
     ‖XᵀX − D_X‖."""
 
-    data: Dataset
-    network: Network
+    # None for the padded runs of an ensemble.
+    data: Dataset | None
+    network: Network | None
     loss: Scalar
     balance: Neurons
     interaction: Scalar
@@ -36,8 +37,8 @@ class Start(eqx.Module):
     @classmethod
     def of(
         cls,
-        data: Dataset,
-        network: Network,
+        data: Dataset | None,
+        network: Network | None,
         problem: Problem,
         weights: Weights,
         a: Neurons,
@@ -72,6 +73,11 @@ class Snapshot(eqx.Module):
     @property
     def network(self) -> Network:
         """The network in the coordinates that were passed to `simulate`."""
+        if self.start.data is None or self.start.network is None:
+            raise ValueError(
+                "the runs of an ensemble are padded and have no network to show; use "
+                "s.weights, s.a and s.problem."
+            )
         return leave(
             self.start.data, self.start.network, self.problem, self.weights, self.a
         )
@@ -94,7 +100,7 @@ class Snapshot(eqx.Module):
     @property
     def residuals(self) -> Examples:
         """r_i = y_i − h(x_i), shape (n,)."""
-        return self.problem.residuals(jax.nn.relu(self.preactivations), self.a)
+        return self.problem.residuals_at(self.weights, self.a)
 
     @property
     def relative_residuals(self) -> Examples:

@@ -6,11 +6,10 @@ displacement, w(t) = w(0) + (the displacement's image), so that the part of w ou
 the span of the inputs, which never moves, is kept to the last bit.
 """
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from ._inputs import (
     AbstractInputs,
@@ -36,14 +35,22 @@ class Problem(eqx.Module):
     - `inputs`, `targets`: the data in the geometry of the run.
     - `offset`: ‖w_j‖² less what the stored coordinates show, (p,); constant in time.
     - `n`, `p`: the numbers of examples and neurons that the averages divide by. They
-      are less than the array sizes where a batch is padded.
+      are less than the array sizes where a problem is padded (`jaxflow._padding`), and
+      arrays, so that dividing by them rounds alike in every program.
     """
 
     inputs: AbstractInputs
     targets: Examples
     offset: Neurons
-    n: Any
-    p: Any
+    n: Scalar
+    p: Scalar
+
+    @property
+    def coordinates(self) -> Scalar:
+        """How many coordinates a neuron stores, apart from padding."""
+        if isinstance(self.inputs, DenseInputs):
+            return jnp.asarray(self.inputs.num_coordinates, self.n.dtype)
+        return self.n / self.inputs.blocks
 
     def residuals(self, activations: Pairs, a: Neurons) -> Examples:
         return self.targets - mean_activation(activations, a, self.p)
@@ -52,8 +59,7 @@ class Problem(eqx.Module):
         return half_mean_square(r, self.n)
 
     def loss_at(self, weights: Weights, a: Neurons) -> Scalar:
-        z = self.inputs.preactivations(weights)
-        return self.loss(self.residuals(jax.nn.relu(z), a))
+        return self.loss(self.residuals_at(weights, a))
 
     def squared_norms(self, weights: Weights) -> Neurons:
         return self.inputs.squared_norms(weights) + self.offset
@@ -70,6 +76,29 @@ class Problem(eqx.Module):
         """The literal field of eq. 3, with σ'(0) = 0."""
         z = self.inputs.preactivations(weights)
         return self.field_through(jax.nn.relu(z), z > 0, a)
+
+    def residuals_at(self, weights: Weights, a: Neurons) -> Examples:
+        on = jax.nn.relu(self.inputs.projections(weights))
+        return self.targets - self.inputs.scaled(mean_activation(on, a, self.p))
+
+    def pushed(
+        self, weights: Weights, a: Neurons, pushes: Examples
+    ) -> tuple[Weights, Neurons]:
+        """(weights, a) after they have moved by the field of eq. 3 with the given
+        numbers (n,) in place of the residuals."""
+        projections = self.inputs.projections(weights)
+        pushes = self.inputs.scaled(pushes)
+        moved_a = a + product(jax.nn.relu(projections), pushes) / self.n
+        # Adds nothing, but makes w wait for a: XLA would otherwise copy all of w, to
+        # have both read the old one. A fifth of the step on orthogonal inputs.
+        pushes = pushes + 0 * moved_a[0]
+        cotangent = (a / self.n)[:, None] * pushes[None, :]
+        cotangent = jnp.where(projections > 0, cotangent, 0)
+        return weights + self.inputs.projections_adjoint(cotangent), moved_a
+
+    def gates(self, weights: Weights) -> PairMask:
+        """1[z > 0]."""
+        return self.inputs.projections(weights) > 0
 
     def velocity(self, field: "Field") -> tuple[Weights, Neurons]:
         """d/dt (weights, a) = −p∇L."""
@@ -96,10 +125,17 @@ class Field(eqx.Module):
     a_velocity: Neurons
 
 
+def counts(data: Dataset, network: Network) -> tuple[Array, Array]:
+    """n and p, as numbers to divide by."""
+    dtype = network.a.dtype
+    return jnp.asarray(data.num_examples, dtype), jnp.asarray(network.width, dtype)
+
+
 def enter(
-    data: Dataset, network: Network, *, reduce: bool
+    data: Dataset, network: Network, n: Scalar, p: Scalar, *, reduce: bool
 ) -> tuple[Problem, Weights, Neurons]:
-    """The problem and the initial weights in the coordinates of the run.
+    """The problem and the initial weights in the coordinates of the run. n and p as
+    `counts` gives them.
 
     Without `reduce` the user's own coordinates are kept: an optimiser that is not
     rotation-invariant (Adam, say) gives another trajectory in other coordinates.
@@ -117,8 +153,8 @@ def enter(
         inputs=inputs,
         targets=data.targets,
         offset=offset,
-        n=data.num_examples,
-        p=network.width,
+        n=n,
+        p=p,
     )
     return problem, weights, network.a
 

@@ -98,7 +98,7 @@ def sample_problem(
     """
     n, d = check_count("n", n), check_count("d", d)
     p = width_rule(n, epsilon) if p is None else check_count("p", p)
-    dtype = _float_dtype(dtype)
+    dtype = float_dtype(dtype)
     input_key, target_key, init_key = jax.random.split(key, 3)
     sampled, factor = _draw_inputs(inputs, input_key, n, d, dtype)
     if isinstance(targets, str):
@@ -113,6 +113,17 @@ def sample_problem(
     return data, init(init_key, data, d, p)
 
 
+def check_laws(inputs: Any, targets: Any, init: Any) -> None:
+    """Raises a ValueError unless each is a law or the name of one."""
+    for name, law, known in (
+        ("inputs", inputs, INPUT_LAWS),
+        ("targets", targets, TARGET_LAWS),
+        ("init", init, INITIALISATIONS),
+    ):
+        if not callable(law):
+            check_choice(name, law, known)
+
+
 def sample_inputs(
     key: PRNGKeyArray,
     *,
@@ -122,11 +133,11 @@ def sample_inputs(
     dtype: Any = None,
 ) -> AbstractInputs:
     """Draws the inputs alone, as `sample_problem` does."""
-    dtype = _float_dtype(dtype)
+    dtype = float_dtype(dtype)
     return _draw_inputs(inputs, key, check_count("n", n), check_count("d", d), dtype)[0]
 
 
-def _float_dtype(dtype: Any) -> Any:
+def float_dtype(dtype: Any) -> Any:
     dtype = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"dtype must be floating point, got {dtype}.")

@@ -10,10 +10,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ._checks import as_float_array, is_concrete
-from ._methods import AbstractMethod
+from ._compile import compiled
+from ._methods import AbstractMethod, Trajectory
 from ._network import Dataset, Network, check_fit
 from ._observables import OBSERVABLES, Observable, Snapshot, Start
-from ._problem import Problem, enter
+from ._padding import cut, pad
+from ._problem import Problem, counts, enter
 from ._solution import Solution
 from ._stops import AbstractStop
 from ._types import Neurons, Pairs, Scalar, Weights
@@ -59,7 +61,24 @@ def simulate(
     _check_kinds(data, network, method)
     check_fit(data, network)
     dtype = jnp.result_type(data.targets.dtype, network.w.dtype)
-    times = _check_times(times).astype(dtype)
+    times = check_times(times).astype(dtype)
+    stops, observers = check_stops(stop), check_observers(observe)
+    data, network = jax.tree.map(
+        lambda leaf: leaf.astype(dtype), (data, network), is_leaf=eqx.is_array
+    )
+    return _simulate(
+        data,
+        network,
+        method,
+        times,
+        stops,
+        observers,
+        *counts(data, network),
+    )
+
+
+def check_stops(stop: Any) -> tuple[AbstractStop, ...]:
+    """`stop` as a tuple of conditions."""
     stops = tuple(stop) if isinstance(stop, tuple | list) else (stop,)
     for condition in stops:
         if not isinstance(condition, AbstractStop):
@@ -67,6 +86,11 @@ def simulate(
                 "stop must be a condition such as LossBelow() or a tuple of them, got "
                 f"{condition!r}."
             )
+    return stops
+
+
+def check_observers(observe: Any) -> "Observers":
+    """`observe` as what a run takes."""
     if not isinstance(observe, Mapping):
         raise ValueError(
             "observe must map names to functions of a Snapshot, such as "
@@ -84,16 +108,13 @@ def simulate(
                 f"observable {name!r} is always recorded, as Solution.{name}; give "
                 "yours another name."
             )
-    data, network = jax.tree.map(
-        lambda leaf: leaf.astype(dtype), (data, network), is_leaf=eqx.is_array
-    )
-    return _simulate(data, network, method, times, stops, _Observers(dict(observe)))
+    return Observers(dict(observe))
 
 
 _ALWAYS = ("loss", "curvature", "average_curvature")
 
 
-class _Observers(eqx.Module):
+class Observers(eqx.Module):
     """The observables. Functions are compared by identity, so that the same mapping
     does not compile twice."""
 
@@ -108,10 +129,17 @@ class _Frozen(dict):
         return hash(tuple(sorted((k, id(v)) for k, v in self.items())))
 
 
-class _Recorder(eqx.Module):
+class Recorder(eqx.Module):
+    """Evaluates observables where a run is.
+
+    `problem` is what the run integrates. `view` is the same problem unpadded, which is
+    what observables get to see; None where they see the padded one.
+    """
+
     problem: Problem
     start: Start
-    observers: _Observers
+    observers: Observers
+    view: Problem | None
 
     def __call__(
         self,
@@ -120,10 +148,12 @@ class _Recorder(eqx.Module):
         a: Neurons,
         multipliers: Pairs | None = None,
     ) -> dict[str, Any]:
-        snapshot = Snapshot(self.problem, self.start, time, weights, a, multipliers)
-        rows = {name: getattr(snapshot, name) for name in _ALWAYS}
+        seen = Snapshot(self.problem, self.start, time, weights, a, multipliers)
+        rows = {name: getattr(seen, name) for name in _ALWAYS}
+        if self.view is not None:
+            seen = cut(self.view, seen)
         for name, function in self.observers.functions.items():
-            rows[name] = jax.tree.map(_as_row, function(snapshot))
+            rows[name] = jax.tree.map(_as_row, function(seen))
         return rows
 
 
@@ -135,35 +165,54 @@ def _as_row(value: Any) -> Array:
     return array
 
 
-@eqx.filter_jit
+@compiled
 def _simulate(
     data: Dataset,
     network: Network,
     method: AbstractMethod,
     times: Float[Array, " T"],
     stops: tuple[AbstractStop, ...],
-    observers: _Observers,
+    observers: Observers,
+    n: Scalar,
+    p: Scalar,
 ) -> Solution:
-    problem, weights, a = enter(data, network, reduce=method.rotation_invariant)
+    alike = method.rotation_invariant
+    problem, weights, a = enter(data, network, n, p, reduce=alike)
     start = Start.of(data, network, problem, weights, a)
-    recorder = _Recorder(problem, start, observers)
-    run = method.run(problem, weights, a, times, stops, recorder)
-    final = Snapshot(problem, start, run.time, run.weights, run.a)
-    # Some roundings of slack: a recorded time and the clock may differ by them.
-    reached = run.times <= run.time * (1 + 8 * jnp.finfo(times.dtype).eps)
-    rows = jax.tree.map(lambda rows: _masked(rows, reached), run.rows)
+    # An optimiser of the user's may move even what is zero.
+    state = pad(problem, weights, a) if alike else (problem, weights, a)
+    recorder = Recorder(state[0], start, observers, problem)
+    run = integrate(method, *state, times, stops, recorder)
+    final = cut(problem, Snapshot(state[0], start, run.time, run.weights, run.a))
     return Solution(
         times=run.times,
-        loss=rows.pop("loss"),
-        curvature=rows.pop("curvature"),
-        average_curvature=rows.pop("average_curvature"),
-        observables=rows,
+        loss=run.rows.pop("loss"),
+        curvature=run.rows.pop("curvature"),
+        average_curvature=run.rows.pop("average_curvature"),
+        observables=run.rows,
         final=final.network,
         final_time=run.time,
-        final_loss=final.loss,
+        final_loss=state[0].loss_at(run.weights, run.a),
         result=run.result,
         stats={**run.stats, "balance_drift": final.balance_drift},
     )
+
+
+def integrate(
+    method: AbstractMethod,
+    problem: Problem,
+    weights: Weights,
+    a: Neurons,
+    times: Float[Array, " T"],
+    stops: tuple[AbstractStop, ...],
+    recorder: Recorder,
+) -> Trajectory:
+    """One run, with the rows after its end marked as missing."""
+    run = method.run(problem, weights, a, times, stops, recorder)
+    # Some roundings of slack: a recorded time and the clock may differ by them.
+    reached = run.times <= run.time * (1 + 8 * jnp.finfo(times.dtype).eps)
+    rows = jax.tree.map(lambda rows: _masked(rows, reached), run.rows)
+    return eqx.tree_at(lambda run: run.rows, run, rows)
 
 
 def _masked(rows: Array, reached: Array) -> Array:
@@ -186,7 +235,7 @@ def _check_kinds(data: Any, network: Any, method: Any) -> None:
             )
 
 
-def _check_times(times: Any) -> Float[Array, " T"]:
+def check_times(times: Any) -> Float[Array, " T"]:
     array = as_float_array("times", times, 1)
     if is_concrete(array):
         values = np.asarray(array)

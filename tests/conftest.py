@@ -2,6 +2,7 @@
 with every shape annotation of the library checked by beartype."""
 
 import jax
+import pytest
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_enable_x64", True)
@@ -10,3 +11,11 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 with install_import_hook("jaxflow", "beartype.beartype"):
     import jaxflow  # noqa: F401
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _release_compiled_programs():
+    """Each compiled program holds some memory maps, of which a process may have 65530;
+    beyond, the compiler crashes."""
+    yield
+    jax.clear_caches()

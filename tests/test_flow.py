@@ -185,7 +185,9 @@ def test_antipodal_crossings_against_event_by_event_integration(seed):
         data, network, jaxflow.GradientFlow(rtol=1e-9), times=[0.5 * end, end]
     )
     assert int(run.stats["kink_crossings"]) == reached > 0
-    assert_allclose(run.final.w, u, atol=3e-6)
+    # Where a step ends relative to a crossing is chance: initial weights that differ by
+    # 1e-13 give errors between 5e-8 and 5e-6.
+    assert_allclose(run.final.w, u, atol=1e-5)
     assert_allclose(run.final.a, a, atol=1e-6)
     loose = jaxflow.simulate(
         data, network, jaxflow.GradientFlow(rtol=1e-6), times=[end]

@@ -1,0 +1,67 @@
+"""The size at which a run is computed.
+
+A run of n examples and p neurons is computed at the next sizes of a fixed ladder, with
+examples that are the zero vector (target 0) and neurons that are zero (a = 0), while
+averages go on dividing by n and p. Such pairs have z = 0 and never move. One compiled
+program so serves every n and p between two rungs, and since the rung depends on n and p
+alone, a run has the same bits whether it is alone or one of thousands.
+"""
+
+from jaxtyping import Array
+
+from ._inputs import extend
+from ._observables import Snapshot
+from ._problem import Problem
+
+# Rungs have so many leading binary digits: 32, 34, …, 62, 64, 68, … Less than 1/17 of
+# the examples and of the neurons are padding, so less than an eighth of the pairs.
+_DIGITS = 5
+
+
+def rung(count: int) -> int:
+    """The least size on the ladder that holds `count`."""
+    step = 1 << max(0, (count - 1).bit_length() - _DIGITS)
+    return -(-count // step) * step
+
+
+def pad(problem: Problem, weights: Array, a: Array) -> tuple[Problem, Array, Array]:
+    """A problem and its network, weights (p, m) and a (p,), at the ladder's sizes."""
+    inputs = problem.inputs
+    blocks = inputs.blocks
+    n = blocks * rung(inputs.num_examples // blocks)
+    p = rung(a.shape[0])
+    wide = inputs.padded(n, p)
+    padded = Problem(
+        inputs=wide,
+        targets=_resized(problem.targets, blocks, n),
+        offset=extend(problem.offset, 0, p),
+        n=problem.n,
+        p=problem.p,
+    )
+    weights = extend(extend(weights, 1, wide.num_coordinates), 0, p)
+    return padded, weights, extend(a, 0, p)
+
+
+def cut(problem: Problem, snapshot: Snapshot) -> Snapshot:
+    """What a padded run's snapshot shows of `problem`, which is not padded."""
+    inputs, p = problem.inputs, problem.offset.shape[0]
+    pairs = snapshot.multipliers
+    if pairs is not None:
+        pairs = _resized(pairs[:p], inputs.blocks, inputs.num_examples)
+    return Snapshot(
+        problem,
+        snapshot.start,
+        snapshot.time,
+        snapshot.weights[:p, : inputs.num_coordinates],
+        snapshot.a[:p],
+        pairs,
+    )
+
+
+def _resized(examples: Array, blocks: int, n: int) -> Array:
+    """The last axis, in blocks, each cut or filled up with zeros to n/blocks."""
+    split = examples.reshape(*examples.shape[:-1], blocks, -1)
+    size = n // blocks
+    if size > split.shape[-1]:
+        split = extend(split, split.ndim - 1, size)
+    return split[..., :size].reshape(*examples.shape[:-1], n)
