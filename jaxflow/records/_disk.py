@@ -1,0 +1,101 @@
+"""Files that survive a killed process and a full disk."""
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+# EFBIG is what a limit on the size of a file gives (ulimit -f).
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class DiskFullError(OSError):
+    """The disk, or a quota on it, is full. What was finished before is kept."""
+
+
+class FolderBusyError(RuntimeError):
+    """Another process writes to the same part of a folder."""
+
+
+@contextlib.contextmanager
+def explaining_full_disk(folder: Path, kept: str) -> Iterator[None]:
+    """Turns a full disk into a `DiskFullError` that says what was `kept`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise DiskFullError(
+            error.errno,
+            f"the disk under {folder} is full ({os.strerror(error.errno)}). {kept} "
+            "Free some space and make the same call again: it goes on from there.",
+        ) from error
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """`content` as a file named `path`, on disk when this returns: whole or not at all,
+    whatever happens in between."""
+    temporary = path.with_name(path.name + ".partial")
+    try:
+        write_and_sync(temporary, content)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_and_sync(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        write_at(descriptor, 0, content)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_at(descriptor: int, offset: int, content: bytes) -> None:
+    """All of `content`: a single call may write less, on a disk that is nearly full."""
+    rest = memoryview(content)
+    while rest:
+        written = os.pwrite(descriptor, rest, offset)
+        rest, offset = rest[written:], offset + written
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in `folder` (of files that were created or renamed) durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds the lock file `path`, which is released even if the process is killed.
+
+    The file itself stays: were it deleted, two processes could hold locks on two files
+    of that name.
+    """
+    # Here, not above: there is no fcntl on Windows, where the rest can be imported.
+    import fcntl
+
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+            raise FolderBusyError(
+                f"{path.parent} is being written by another process "
+                f"({holder or 'unknown'}). Wait for it, or give this process a part "
+                "of its own: part=1, 2, ..."
+            ) from error
+        os.ftruncate(descriptor, 0)
+        write_at(descriptor, 0, f"{os.getpid()} on {socket.gethostname()}\n".encode())
+        yield
+    finally:
+        os.close(descriptor)
