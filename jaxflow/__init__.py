@@ -2,6 +2,7 @@
 
 from . import theory as theory
 from ._descent import GradientDescent as GradientDescent
+from ._ensemble import simulate_ensemble as simulate_ensemble
 from ._filippov import FilippovFlow as FilippovFlow
 from ._flow import GradientFlow as GradientFlow
 from ._initialisation import GroupInitialisation as GroupInitialisation
@@ -23,6 +24,8 @@ from ._observables import OBSERVABLES as OBSERVABLES
 from ._observables import Observable as Observable
 from ._observables import Snapshot as Snapshot
 from ._observables import certificate as certificate
+from ._plan import run_key as run_key
+from ._progress import Progress as Progress
 from ._sampling import group_targets as group_targets
 from ._sampling import sample_inputs as sample_inputs
 from ._sampling import sample_problem as sample_problem

@@ -1,0 +1,188 @@
+"""The compiled program that runs several networks.
+
+On a CPU the runs of a batch follow each other (`lax.map`): one network fits into the
+cache, each ends when it is done, and the arithmetic is that of a network alone. On an
+accelerator they run in lockstep (`vmap`), where the slowest decides.
+"""
+
+import functools
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, Float
+
+from ._compile import compiler_options
+from ._methods import AbstractMethod
+from ._network import Dataset, Network
+from ._observables import Snapshot, Start
+from ._padding import pad
+from ._problem import Problem, counts, enter
+from ._simulate import Observers, Recorder, integrate
+from ._stops import AbstractStop
+from ._types import Neurons, Scalar, Weights
+
+AXIS = "run"
+
+# Statistics that one method alone has; others have NaN there, so that all runs of an
+# ensemble have the same variables.
+_OF_FILIPPOV = ("sliding_share", "multiplier_residual", "estimated_error")
+
+
+class Run(eqx.Module):
+    """One run at the sizes of the ladder; or a batch of them, on a leading axis."""
+
+    problem: Problem
+    weights: Weights
+    a: Neurons
+    times: Float[Array, " T"]
+
+    def idle(self) -> "Run":
+        """A run of no duration, to fill up a batch."""
+        return eqx.tree_at(lambda run: run.times, self, jnp.zeros_like(self.times))
+
+
+def prepare(data: Dataset, network: Network, method: AbstractMethod, times: Any) -> Run:
+    """A run as `simulate` makes it of a user's data and network."""
+    alike = method.rotation_invariant
+    dtype = jnp.result_type(data.targets.dtype, network.w.dtype)
+    data, network = jax.tree.map(lambda x: x.astype(dtype), (data, network))
+    problem, weights, a = _enter(data, network, *counts(data, network), alike)
+    return Run(problem, weights, a, jnp.asarray(times, dtype))
+
+
+@eqx.filter_jit
+def _enter(
+    data: Dataset, network: Network, n: Scalar, p: Scalar, alike: bool
+) -> tuple[Problem, Array, Array]:
+    entered = enter(data, network, n, p, reduce=alike)
+    return pad(*entered) if alike else entered
+
+
+def signature(run: Run) -> Any:
+    """Runs with equal signatures are served by one program."""
+    leaves, structure = jax.tree.flatten(run)
+    return structure, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
+
+
+def stack(runs: list[Run], size: int) -> Run:
+    """A batch of `size` runs, filled up with idle ones."""
+    filled = runs + [runs[0].idle()] * (size - len(runs))
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *filled)
+
+
+def working_bytes(run: Run, method: AbstractMethod) -> int:
+    """About how much memory one run takes while it is computed."""
+    held = sum(leaf.nbytes for leaf in jax.tree.leaves(run))
+    inputs = run.problem.inputs
+    pairs = run.a.shape[0] * inputs.num_examples
+    extra = method.working_numbers(inputs.num_examples, pairs)
+    return held + extra * run.a.dtype.itemsize
+
+
+class Program:
+    """Compiles once for each signature, and runs batches of it.
+
+    - `lockstep`: `vmap` rather than `lax.map`.
+    - `mesh`: the devices, along the one axis `AXIS`. Each has its share of a batch and
+      none waits for another within it.
+    """
+
+    def __init__(
+        self,
+        stops: tuple[AbstractStop, ...],
+        observers: Observers,
+        mesh: Mesh,
+        lockstep: bool,
+    ):
+        self.mesh = mesh
+        self._compiled: dict[Any, Any] = {}
+        self._seen: set[Any] = set()
+        run = functools.partial(_outputs, stops=stops, observers=observers)
+        self._run = run
+
+        def share(batch: Run, method: AbstractMethod) -> dict[str, Array]:
+            one = functools.partial(run, method=method)
+            return jax.vmap(one)(batch) if lockstep else jax.lax.map(one, batch)
+
+        whole: Any = share
+        if math.prod(mesh.devices.shape) > 1:
+            split, same = PartitionSpec(AXIS), PartitionSpec()
+            whole = jax.shard_map(
+                share,
+                mesh=mesh,
+                in_specs=(split, same),
+                out_specs=split,
+                check_vma=False,
+            )
+        self._jitted = jax.jit(whole, compiler_options=compiler_options())
+
+    @property
+    def compilations(self) -> int:
+        return len(self._compiled)
+
+    def check_shapes(
+        self, run: Run, method: AbstractMethod, known: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The shapes of what a run gives; a ValueError where they are not `known`."""
+        key = signature(run), jax.tree.structure(method)
+        if key not in self._seen:
+            shapes = jax.eval_shape(functools.partial(self._run, method=method), run)
+            for name, shape in shapes.items():
+                if known and known[name].shape != shape.shape:
+                    raise ValueError(
+                        f"observable {name!r} must have one shape for all runs, got "
+                        f"{known[name].shape[1:]} and {shape.shape[1:]}. Reduce it "
+                        "over examples and neurons, whose number varies."
+                    )
+            self._seen.add(key)
+            return shapes
+        return known
+
+    def prepare(self, batch: Run, method: AbstractMethod) -> Any:
+        """The compiled program for a batch of this shape."""
+        key = signature(batch), jax.tree.structure(method)
+        if key not in self._compiled:
+            self._compiled[key] = self._jitted.lower(
+                *self._placed(batch, method)
+            ).compile()
+        return self._compiled[key]
+
+    def __call__(
+        self, compiled: Any, batch: Run, method: AbstractMethod
+    ) -> dict[str, np.ndarray]:
+        """The outputs of a batch, on the host."""
+        return jax.device_get(compiled(*self._placed(batch, method)))
+
+    def _placed(self, batch: Run, method: AbstractMethod) -> tuple[Run, Any]:
+        split = jax.sharding.NamedSharding(self.mesh, PartitionSpec(AXIS))
+        same = jax.sharding.NamedSharding(self.mesh, PartitionSpec())
+        return jax.device_put(batch, split), jax.device_put(method, same)
+
+
+def _outputs(
+    run: Run,
+    method: AbstractMethod,
+    stops: tuple[AbstractStop, ...],
+    observers: Observers,
+) -> dict[str, Array]:
+    start = Start.of(None, None, run.problem, run.weights, run.a)
+    recorder = Recorder(run.problem, start, observers, None)
+    end = integrate(method, run.problem, run.weights, run.a, run.times, stops, recorder)
+    final = Snapshot(run.problem, start, end.time, end.weights, end.a)
+    absent = jnp.asarray(jnp.nan, run.a.dtype)
+    return {
+        **end.rows,
+        **{name: absent for name in _OF_FILIPPOV},
+        "overflow": jnp.int32(-1),
+        "t": end.times,
+        "final_loss": run.problem.loss_at(end.weights, end.a),
+        "final_time": end.time,
+        "result": end.result._value,
+        **end.stats,
+        "balance_drift": final.balance_drift,
+    }

@@ -1,0 +1,43 @@
+"""How much memory there is."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+
+# The share of what is free that an ensemble takes unless told otherwise.
+_SHARE = 0.75
+
+
+def available_bytes(device: Any) -> float:
+    """Three quarters of what is free on a device, in bytes."""
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        return _SHARE * (stats["bytes_limit"] - stats.get("bytes_in_use", 0))
+    return _SHARE * _host_bytes()
+
+
+def _host_bytes() -> float:
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        told = dict(line.split(":", 1) for line in lines)
+        # Counts what the system would give up of its caches.
+        return max(free, float(told["MemAvailable"].split()[0]) * 1024)
+    except (OSError, ValueError, KeyError):
+        return 2.0**32
+
+
+def check_room(need: float | int, memory: float | int, run: Any, workers: int) -> None:
+    """Raises a ValueError unless as many runs as there are workers fit."""
+    if need <= memory:
+        return
+    largest = max(jax.tree.leaves(run), key=lambda leaf: leaf.nbytes)
+    together = f" on each of {workers} cores" if workers > 1 else ""
+    raise ValueError(
+        f"one run{together} takes about {need / 2**20:,.0f} MiB, but memory = "
+        f"{memory / 2**20:,.0f} MiB. The largest array of a run is {largest.shape} "
+        f"{largest.dtype}. Take a smaller n or p, another dtype, or a device with more "
+        "memory."
+    )
