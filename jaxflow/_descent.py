@@ -83,7 +83,7 @@ class GradientDescent(AbstractMethod):
         return self.optimizer is None
 
     def working_numbers(self, n: int, pairs: int) -> int:
-        return 4 * pairs
+        return 5 * pairs
 
     def lean(self) -> "GradientDescent":
         return GradientDescent(

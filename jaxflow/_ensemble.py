@@ -122,9 +122,10 @@ def simulate_ensemble(
     **Returns:** an `xarray.Dataset` with dims dynamics (if methods are labelled), n, d
     and p (where several; "cell" for a zipped grid), seed, and time. Variables: loss,
     curvature, average_curvature and the observables at `t` (flow time); final_loss,
-    final_time, `result` (a code, with its names in the attribute `flag_meanings`), and
-    the counts of `Solution.stats`. Rows after the end of a run are NaN, or −1 for
-    counts. Beyond a gigabyte, records in a folder stay there and are opened lazily.
+    final_time, `result` (a code, with its names in the attribute `flag_meanings`),
+    `converged` (whether that is `loss_below`), and the counts of `Solution.stats`. Rows
+    after the end of a run are NaN, or −1 for counts. Beyond a gigabyte, records in a
+    folder stay there and are opened lazily.
 
     **Raises:** a ValueError that says what was given and what would work, before
     anything is compiled; also when one run does not fit into the memory, or the folder
@@ -134,7 +135,7 @@ def simulate_ensemble(
     methods, labelled = check_methods(method)
     stops, observers = check_stops(stop), check_observers(observe)
     for name in observers.functions:
-        if name in ONCE or name == "t":
+        if name in ONCE or name in ("t", "converged"):
             raise ValueError(
                 f"observable {name!r} is a variable of every ensemble; give yours "
                 "another name."
@@ -299,10 +300,13 @@ class _Engine:
             method = self.methods[members[0][0].method]
             # Runs of like cost side by side, since the slowest of a batch decides.
             members.sort(key=lambda member: _work(member[0]))
-            first = self._prepared(members[0], method)
-            size = self._size(len(members), first, method)
+            ready = [self._prepared(members[0], method)]
+            size = self._size(len(members), ready[0], method)
             for part in batches(members, size):
-                runs = [self._prepared(member, method) for member in part]
+                runs = ready + [
+                    self._prepared(member, method) for member in part[len(ready) :]
+                ]
+                ready = []
                 by_shape: dict[Any, list[int]] = {}
                 for index, run in enumerate(runs):
                     by_shape.setdefault(signature(run), []).append(index)

@@ -75,7 +75,10 @@ def gridded(
     data["t"].attrs["long_name"] = "flow time (learning rate × steps)"
     if grid.common_times:
         data = data.assign_coords(time=("time", grid.cells[0].times))
-    data["result"].attrs.update(result_flags())
+    flags = result_flags()
+    data["result"].attrs.update(flags)
+    code = flags["flag_values"][flags["flag_meanings"].split().index("loss_below")]
+    data["converged"] = data["result"] == code
     return data
 
 

@@ -4,11 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh
 from numpy.testing import assert_allclose, assert_array_equal
 
 import jaxflow
 from jaxflow import _padding
+from jaxflow._batch import Program, prepare, stack, working_bytes
 from jaxflow._padding import rung
+from jaxflow._simulate import check_observers
 
 KEY = jax.random.key(5)
 TIMES = (0.0, 3.0, 30.0)
@@ -46,6 +49,7 @@ def assert_same(run, row):
         else:
             assert_allclose(run.stats[name], row[name].values, rtol=1e-6, atol=1e-14)
     assert int(row["result"]) == int(run.result._value)
+    assert bool(row["converged"]) == bool(run.result == jaxflow.Results.loss_below)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
@@ -240,6 +244,29 @@ def test_progress_tells_the_time_left():
 def test_bad_input(change, message):
     with pytest.raises(ValueError, match=message):
         ensemble(**change)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "n", "d", "method"),
+    [
+        ("orthogonal", 100, 200, DESCENT),
+        ("orthogonal", 100, 200, jaxflow.GradientFlow(1e-5)),
+        ("sphere", 200, 30, jaxflow.FilippovFlow(1e-3)),
+        ("sphere", 100, 200, DESCENT),
+    ],
+)
+def test_the_memory_of_a_run_is_foreseen(inputs, n, d, method):
+    data, network = jaxflow.sample_problem(KEY, n=n, d=d, p=20, inputs=inputs)
+    run = prepare(data, network, method.lean(), TIMES)
+    mesh = Mesh(np.array(jax.devices()[:1]), ("run",))
+    program = Program((jaxflow.LossBelow(),), check_observers({}), mesh, lockstep=True)
+    told = program.prepare(stack([run] * 4, 4), method.lean()).memory_analysis()
+    taken = (
+        told.temp_size_in_bytes
+        + told.argument_size_in_bytes
+        + told.output_size_in_bytes
+    )
+    assert 0.5 < taken / (4 * working_bytes(run, method)) < 1.1
 
 
 def test_keys_are_distinct():
