@@ -1,6 +1,7 @@
 """jaxflow: the gradient flow of one-hidden-layer ReLU networks, in JAX."""
 
 from . import theory as theory
+from ._conditioned import CorrectlyActivated as CorrectlyActivated
 from ._descent import GradientDescent as GradientDescent
 from ._ensemble import simulate_ensemble as simulate_ensemble
 from ._filippov import FilippovFlow as FilippovFlow

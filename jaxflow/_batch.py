@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float
 
-from ._compile import compiler_options
+from ._compile import compiler_options, isolated
 from ._methods import AbstractMethod
 from ._network import Dataset, Network
 from ._observables import Snapshot, Start
@@ -84,6 +84,19 @@ def working_bytes(run: Run, method: AbstractMethod) -> int:
     return held + extra * run.a.dtype.itemsize
 
 
+class Dynamics(eqx.Module):
+    """What moves a run, and what ends it."""
+
+    method: AbstractMethod
+    stops: tuple[AbstractStop, ...]
+
+
+@functools.lru_cache(maxsize=16)
+def program(observers: Observers, mesh: Mesh, lockstep: bool) -> "Program":
+    """The program of these settings; compiled parts serve later ensembles too."""
+    return Program(observers, mesh, lockstep)
+
+
 class Program:
     """Compiles once for each signature, and runs batches of it.
 
@@ -92,21 +105,14 @@ class Program:
       none waits for another within it.
     """
 
-    def __init__(
-        self,
-        stops: tuple[AbstractStop, ...],
-        observers: Observers,
-        mesh: Mesh,
-        lockstep: bool,
-    ):
+    def __init__(self, observers: Observers, mesh: Mesh, lockstep: bool):
         self.mesh = mesh
         self._compiled: dict[Any, Any] = {}
-        self._seen: set[Any] = set()
-        run = functools.partial(_outputs, stops=stops, observers=observers)
-        self._run = run
+        self._shapes: dict[Any, Any] = {}
+        self._observers = observers
 
-        def share(batch: Run, method: AbstractMethod) -> dict[str, Array]:
-            one = functools.partial(run, method=method)
+        def share(batch: Run, dynamics: Dynamics) -> dict[str, Array]:
+            one = functools.partial(_outputs, dynamics=dynamics, observers=observers)
             return jax.vmap(one)(batch) if lockstep else jax.lax.map(one, batch)
 
         whole: Any = share
@@ -126,53 +132,58 @@ class Program:
         return len(self._compiled)
 
     def check_shapes(
-        self, run: Run, method: AbstractMethod, known: dict[str, Any]
+        self, run: Run, dynamics: Dynamics, known: dict[str, Any]
     ) -> dict[str, Any]:
         """The shapes of what a run gives; a ValueError where they are not `known`."""
-        key = signature(run), jax.tree.structure(method)
-        if key not in self._seen:
-            shapes = jax.eval_shape(functools.partial(self._run, method=method), run)
-            for name, shape in shapes.items():
-                if known and known[name].shape != shape.shape:
-                    raise ValueError(
-                        f"observable {name!r} must have one shape for all runs, got "
-                        f"{known[name].shape[1:]} and {shape.shape[1:]}. Reduce it "
-                        "over examples and neurons, whose number varies."
-                    )
-            self._seen.add(key)
-            return shapes
-        return known
+        key = signature(run), jax.tree.structure(dynamics)
+        if key not in self._shapes:
+            one = functools.partial(
+                _outputs, dynamics=dynamics, observers=self._observers
+            )
+            self._shapes[key] = jax.eval_shape(one, run)
+        shapes = self._shapes[key]
+        for name, shape in shapes.items():
+            if known and known[name].shape != shape.shape:
+                raise ValueError(
+                    f"observable {name!r} must have one shape for all runs, got "
+                    f"{known[name].shape[1:]} and {shape.shape[1:]}. Reduce it over "
+                    "examples and neurons, whose number varies."
+                )
+        return shapes
 
-    def prepare(self, batch: Run, method: AbstractMethod) -> Any:
+    def prepare(self, batch: Run, dynamics: Dynamics) -> Any:
         """The compiled program for a batch of this shape."""
-        key = signature(batch), jax.tree.structure(method)
+        key = signature(batch), jax.tree.structure(dynamics)
         if key not in self._compiled:
-            self._compiled[key] = self._jitted.lower(
-                *self._placed(batch, method)
-            ).compile()
+            lowered = self._jitted.lower(*self._placed(batch, dynamics))
+            self._compiled[key] = lowered.compile()
         return self._compiled[key]
 
     def __call__(
-        self, compiled: Any, batch: Run, method: AbstractMethod
+        self, compiled: Any, batch: Run, dynamics: Dynamics
     ) -> dict[str, np.ndarray]:
         """The outputs of a batch, on the host."""
-        return jax.device_get(compiled(*self._placed(batch, method)))
+        return jax.device_get(compiled(*self._placed(batch, dynamics)))
 
-    def _placed(self, batch: Run, method: AbstractMethod) -> tuple[Run, Any]:
+    def _placed(self, batch: Run, dynamics: Dynamics) -> tuple[Run, Any]:
         split = jax.sharding.NamedSharding(self.mesh, PartitionSpec(AXIS))
         same = jax.sharding.NamedSharding(self.mesh, PartitionSpec())
-        return jax.device_put(batch, split), jax.device_put(method, same)
+        return jax.device_put(batch, split), jax.device_put(dynamics, same)
 
 
-def _outputs(
-    run: Run,
-    method: AbstractMethod,
-    stops: tuple[AbstractStop, ...],
-    observers: Observers,
-) -> dict[str, Array]:
-    start = Start.of(None, None, run.problem, run.weights, run.a)
+def _outputs(run: Run, dynamics: Dynamics, observers: Observers) -> dict[str, Array]:
+    loss = isolated(Problem.loss_at, run.problem, run.weights, run.a)
+    start = Start.of(None, None, run.problem, run.weights, run.a, loss)
     recorder = Recorder(run.problem, start, observers, None)
-    end = integrate(method, run.problem, run.weights, run.a, run.times, stops, recorder)
+    end = integrate(
+        dynamics.method,
+        run.problem,
+        run.weights,
+        run.a,
+        run.times,
+        dynamics.stops,
+        recorder,
+    )
     final = Snapshot(run.problem, start, end.time, end.weights, end.a)
     absent = jnp.asarray(jnp.nan, run.a.dtype)
     return {
@@ -180,7 +191,7 @@ def _outputs(
         **{name: absent for name in _OF_FILIPPOV},
         "overflow": jnp.int32(-1),
         "t": end.times,
-        "final_loss": run.problem.loss_at(end.weights, end.a),
+        "final_loss": isolated(Problem.loss_at, run.problem, end.weights, end.a),
         "final_time": end.time,
         "result": end.result._value,
         **end.stats,

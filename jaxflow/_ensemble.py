@@ -13,14 +13,24 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray
 
-from ._batch import AXIS, Program, Run, prepare, signature, stack, working_bytes
+from ._batch import (
+    AXIS,
+    Dynamics,
+    Program,
+    Run,
+    prepare,
+    program,
+    signature,
+    stack,
+    working_bytes,
+)
 from ._checks import check_count, check_positive
 from ._fingerprint import describe
 from ._gridded import ONCE, gridded, gridded_records, row_dims
 from ._memory import available_bytes, check_room
 from ._methods import AbstractMethod
 from ._observables import Observable
-from ._padding import rung
+from ._padding import row_rung, rung
 from ._plan import (
     Cell,
     Grid,
@@ -172,8 +182,8 @@ def simulate_ensemble(
         mine = runs[jax.process_index() :: processes]
         todo = [(cell, seed) for cell, seed in mine if cell.run_name(seed) not in done]
         engine = _Engine(
-            program=Program(stops, observers, mesh, lockstep),
-            methods={label: one.lean() for label, one in methods.items()},
+            program=program(observers, mesh, lockstep),
+            dynamics={k: Dynamics(one.lean(), stops) for k, one in methods.items()},
             draw=lambda cell, seed: sample_problem(
                 run_key(key, cell.n, cell.d, cell.p, seed),
                 n=cell.n,
@@ -234,7 +244,7 @@ class _Engine:
     """Draws problems, runs them batch by batch, and hands back named rows."""
 
     program: Program
-    methods: dict[str, AbstractMethod]
+    dynamics: dict[str, Dynamics]
     draw: Callable[[Cell, int], Any]
     memory: float | int
     workers: int
@@ -242,6 +252,10 @@ class _Engine:
     useful: float = 0.0
     spent: float = 0.0
     shapes: dict[str, Any] = field(default_factory=dict)
+    compiled_before: int = 0
+
+    def __post_init__(self) -> None:
+        self.compiled_before = self.program.compilations
 
     def results(
         self, todo: list[tuple[Cell, int]], reporter: Reporter
@@ -251,9 +265,9 @@ class _Engine:
         pending: dict[Future[Any], list[tuple[Cell, int]]] = {}
         with ThreadPoolExecutor(self.workers) as pool:
             try:
-                for members, batch, method in self._batches(todo):
-                    compiled = self.program.prepare(batch, method)
-                    future = pool.submit(self.program, compiled, batch, method)
+                for members, batch, dynamics in self._batches(todo):
+                    compiled = self.program.prepare(batch, dynamics)
+                    future = pool.submit(self.program, compiled, batch, dynamics)
                     pending[future] = members
                     while len(pending) > self.workers:
                         yield from self._finished(pending, reporter)
@@ -279,25 +293,26 @@ class _Engine:
         for (cell, _), own in zip(members, steps, strict=True):
             self.useful += float(own) * cell.n * cell.p
             taken = most if self.lockstep else own
-            self.spent += float(taken) * rung(cell.n) * rung(cell.p)
+            self.spent += float(taken) * row_rung(cell.n) * rung(cell.p)
 
     def attributes(self) -> dict[str, Any]:
         """What of the arithmetic of this call served a run that was still going on,
         and no padding; and how many programs were compiled."""
         return {
             "useful_share": self.useful / self.spent if self.spent else 1.0,
-            "compilations": self.program.compilations,
+            "compilations": self.program.compilations - self.compiled_before,
         }
 
     def _batches(
         self, todo: list[tuple[Cell, int]]
-    ) -> Iterator[tuple[list[tuple[Cell, int]], Run, AbstractMethod]]:
+    ) -> Iterator[tuple[list[tuple[Cell, int]], Run, Dynamics]]:
         groups: dict[Any, list[tuple[Cell, int]]] = {}
         for cell, seed in todo:
             alike = (cell.method, rung(cell.n), rung(cell.p), cell.d)
             groups.setdefault(alike, []).append((cell, seed))
         for members in groups.values():
-            method = self.methods[members[0][0].method]
+            dynamics = self.dynamics[members[0][0].method]
+            method = dynamics.method
             # Runs of like cost side by side, since the slowest of a batch decides.
             members.sort(key=lambda member: _work(member[0]))
             ready = [self._prepared(members[0], method)]
@@ -312,12 +327,12 @@ class _Engine:
                     by_shape.setdefault(signature(run), []).append(index)
                 for alike_runs in by_shape.values():
                     self.shapes = self.program.check_shapes(
-                        runs[alike_runs[0]], method, self.shapes
+                        runs[alike_runs[0]], dynamics, self.shapes
                     )
                     yield (
                         [part[i] for i in alike_runs],
                         stack([runs[i] for i in alike_runs], size),
-                        method,
+                        dynamics,
                     )
 
     def _prepared(self, member: tuple[Cell, int], method: AbstractMethod) -> Run:

@@ -42,11 +42,12 @@ class Start(eqx.Module):
         problem: Problem,
         weights: Weights,
         a: Neurons,
+        loss: Scalar,
     ) -> "Start":
         return cls(
             data=data,
             network=network,
-            loss=problem.loss_at(weights, a),
+            loss=loss,
             balance=a**2 - problem.squared_norms(weights),
             # Costly for correlated inputs; the compiler drops it when no observable
             # reads it.

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from ._compile import over_rows
 from ._inputs import (
     AbstractInputs,
     DenseInputs,
@@ -78,8 +79,11 @@ class Problem(eqx.Module):
         return self.field_through(jax.nn.relu(z), z > 0, a)
 
     def residuals_at(self, weights: Weights, a: Neurons) -> Examples:
-        on = jax.nn.relu(self.inputs.projections(weights))
-        return self.targets - self.inputs.scaled(mean_activation(on, a, self.p))
+        projections = self.inputs.projections(weights)
+        sums = over_rows(
+            lambda rows: product(a[rows], jax.nn.relu(projections[rows])), a.shape[0]
+        )
+        return self.targets - self.inputs.scaled(sum(sums[1:], sums[0])) / self.p
 
     def pushed(
         self, weights: Weights, a: Neurons, pushes: Examples
@@ -88,7 +92,10 @@ class Problem(eqx.Module):
         numbers (n,) in place of the residuals."""
         projections = self.inputs.projections(weights)
         pushes = self.inputs.scaled(pushes)
-        moved_a = a + product(jax.nn.relu(projections), pushes) / self.n
+        sums = over_rows(
+            lambda rows: product(jax.nn.relu(projections[rows]), pushes), a.shape[0]
+        )
+        moved_a = a + jnp.concatenate(sums) / self.n
         # Adds nothing, but makes w wait for a: XLA would otherwise copy all of w, to
         # have both read the old one. A fifth of the step on orthogonal inputs.
         pushes = pushes + 0 * moved_a[0]

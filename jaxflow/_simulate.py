@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ._checks import as_float_array, is_concrete
-from ._compile import compiled
+from ._compile import compiled, isolated
 from ._methods import AbstractMethod, Trajectory
 from ._network import Dataset, Network, check_fit
 from ._observables import OBSERVABLES, Observable, Snapshot, Start
@@ -148,13 +148,29 @@ class Recorder(eqx.Module):
         a: Neurons,
         multipliers: Pairs | None = None,
     ) -> dict[str, Any]:
+        rows = isolated(
+            _always, self.problem, self.start.loss, time, weights, a, multipliers
+        )
         seen = Snapshot(self.problem, self.start, time, weights, a, multipliers)
-        rows = {name: getattr(seen, name) for name in _ALWAYS}
         if self.view is not None:
             seen = cut(self.view, seen)
         for name, function in self.observers.functions.items():
             rows[name] = jax.tree.map(_as_row, function(seen))
         return rows
+
+
+def _always(
+    problem: Problem,
+    initial_loss: Scalar,
+    time: Scalar,
+    weights: Weights,
+    a: Neurons,
+    multipliers: Pairs | None,
+) -> dict[str, Scalar]:
+    zero = jnp.zeros_like(a)
+    start = Start(None, None, initial_loss, zero, zero[0])
+    seen = Snapshot(problem, start, time, weights, a, multipliers)
+    return {name: getattr(seen, name) for name in _ALWAYS}
 
 
 def _as_row(value: Any) -> Array:
@@ -178,9 +194,10 @@ def _simulate(
 ) -> Solution:
     alike = method.rotation_invariant
     problem, weights, a = enter(data, network, n, p, reduce=alike)
-    start = Start.of(data, network, problem, weights, a)
     # An optimiser of the user's may move even what is zero.
     state = pad(problem, weights, a) if alike else (problem, weights, a)
+    loss = isolated(Problem.loss_at, *state)
+    start = Start.of(data, network, problem, weights, a, loss)
     recorder = Recorder(state[0], start, observers, problem)
     run = integrate(method, *state, times, stops, recorder)
     final = cut(problem, Snapshot(state[0], start, run.time, run.weights, run.a))
@@ -192,7 +209,7 @@ def _simulate(
         observables=run.rows,
         final=final.network,
         final_time=run.time,
-        final_loss=state[0].loss_at(run.weights, run.a),
+        final_loss=isolated(Problem.loss_at, state[0], run.weights, run.a),
         result=run.result,
         stats={**run.stats, "balance_drift": final.balance_drift},
     )

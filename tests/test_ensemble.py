@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import jaxflow
 from jaxflow import _padding
-from jaxflow._batch import Program, prepare, stack, working_bytes
+from jaxflow._batch import Dynamics, Program, prepare, stack, working_bytes
 from jaxflow._padding import rung
 from jaxflow._simulate import check_observers
 
@@ -259,8 +259,9 @@ def test_the_memory_of_a_run_is_foreseen(inputs, n, d, method):
     data, network = jaxflow.sample_problem(KEY, n=n, d=d, p=20, inputs=inputs)
     run = prepare(data, network, method.lean(), TIMES)
     mesh = Mesh(np.array(jax.devices()[:1]), ("run",))
-    program = Program((jaxflow.LossBelow(),), check_observers({}), mesh, lockstep=True)
-    told = program.prepare(stack([run] * 4, 4), method.lean()).memory_analysis()
+    program = Program(check_observers({}), mesh, lockstep=True)
+    dynamics = Dynamics(method.lean(), (jaxflow.LossBelow(),))
+    told = program.prepare(stack([run] * 4, 4), dynamics).memory_analysis()
     taken = (
         told.temp_size_in_bytes
         + told.argument_size_in_bytes
