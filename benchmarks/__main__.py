@@ -1,0 +1,103 @@
+"""All benchmarks, one after the other, each in a process of its own; then the report.
+
+    python -m benchmarks [--size quick] [--only ensemble peers]
+
+On an idle machine. A module that fails does not stop the others; the exit status says
+so at the end.
+"""
+
+import dataclasses
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from . import _machine, _process, report
+
+# PyTorch on a CPU is no measure for an accelerator, the figures are made on a CPU, and
+# with them it would not be ten minutes. `scaling_devices` wants several devices.
+ON_ACCELERATORS = (
+    "roofline",
+    "ensemble",
+    "throughput",
+    "precision",
+    "scaling_n",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Every benchmark, and benchmarks/README.md."""
+
+    size: Literal["full", "quick"] = "full"
+    only: tuple[str, ...] = ()
+    """Names of modules; all that make sense on this machine if left out."""
+    results: Path = report.RESULTS
+    limit: float = 6 * 3600.0
+    """Seconds after which a module is given up."""
+    budget: float = 24 * 3600.0
+    """Seconds for all of them together."""
+
+
+def main(settings: Settings) -> int:
+    names = report.MODULES if _on_cpu() else ON_ACCELERATORS
+    if settings.only:
+        names = settings.only
+    end = time.monotonic() + settings.budget
+    failed = [name for name in names if not _run_module(name, settings, end)]
+    if settings.size == "full":
+        # A quick run measures nothing that would belong there.
+        output = settings.results.parent
+        report.main(report.Settings(settings.results, output))
+    if failed:
+        sys.stderr.write(f"failed: {', '.join(failed)}\n")
+    return 1 if failed else 0
+
+
+def _on_cpu() -> bool:
+    """Asked in another process, since this one must not hold an accelerator."""
+    code = "from benchmarks._machine import on_cpu; print(on_cpu())"
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        env=_process.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return told.stdout.split()[-1] == "True"
+
+
+def _run_module(name: str, settings: Settings, end: float) -> bool:
+    _wait_until_idle(settings)
+    limit = min(settings.limit, end - time.monotonic())
+    if limit <= 0:
+        sys.stderr.write(f"{name}: no time left\n")
+        return False
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--size", settings.size]
+    command += ["--results", str(settings.results)]
+    start = time.perf_counter()
+    try:
+        good = _process.finish(command, limit)[0] == 0
+    except subprocess.TimeoutExpired:
+        good = False
+    taken = time.perf_counter() - start
+    sys.stderr.write(f"{name}: {'done' if good else 'FAILED'} in {taken:.0f} s\n")
+    return good
+
+
+def _wait_until_idle(settings: Settings) -> None:
+    """Lets the load of the module before fade: it would look like a busy machine."""
+    if settings.size == "quick" or not _on_cpu():
+        return
+    for _ in range(12):
+        load = _machine.load()
+        if load is None or load <= _machine.IDLE:
+            return
+        time.sleep(15)
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Settings, description=__doc__)))

@@ -1,0 +1,116 @@
+"""What a measurement was made on: machine, versions, commit, and whether it was idle.
+
+No host names and no paths: the files are published.
+"""
+
+import importlib.metadata
+import os
+import platform
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jax
+
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "diffrax",
+    "equinox",
+    "optax",
+    "numpy",
+    "scipy",
+    "torch",
+    "torchdiffeq",
+)
+
+# A load above this says that somebody else was computing.
+IDLE = 0.5
+
+
+def device_folder() -> str:
+    """`cpu`, or the kind of the accelerator as a folder name."""
+    device = jax.devices()[0]
+    if device.platform == "cpu":
+        return "cpu"
+    return re.sub(r"[^a-z0-9]+", "-", device.device_kind.lower()).strip("-")
+
+
+def on_cpu() -> bool:
+    return jax.devices()[0].platform == "cpu"
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+def load() -> float | None:
+    """How many processes wanted to compute in the last minute."""
+    try:
+        return round(os.getloadavg()[0], 2)
+    except OSError:
+        return None
+
+
+def describe() -> dict[str, Any]:
+    device = jax.devices()[0]
+    return {
+        "device_kind": "cpu" if device.platform == "cpu" else device.device_kind,
+        "devices": jax.device_count(),
+        "cpu": _cpu_model(),
+        "cores": cores(),
+        "memory_gib": _memory_gib(),
+        "python": platform.python_version(),
+    }
+
+
+def versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str:
+    """The commit of the checkout, with + where files differ from it. A machine to which
+    files were copied has none."""
+
+    def git(*arguments: str) -> str:
+        # Without the lock that status otherwise takes to refresh the index.
+        command = ["git", "--no-optional-locks", "-C", str(Path(__file__).parent)]
+        try:
+            done = subprocess.run(
+                [*command, *arguments], capture_output=True, text=True, check=False
+            )
+        except FileNotFoundError:
+            return ""
+        return done.stdout.strip()
+
+    told = git("rev-parse", "HEAD") or os.environ.get("JAXFLOW_COMMIT", "")
+    changed = git("status", "--porcelain", "--untracked-files=no", "..")
+    return (told or "unknown") + ("+" if changed else "")
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    models = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
+    return models[0] if models else platform.machine()
+
+
+def _memory_gib() -> float | None:
+    try:
+        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None
+    return round(pages / 2**30, 1)

@@ -1,0 +1,127 @@
+"""Wall times of things that are compared: alternately, several times, with spread.
+
+A machine drifts: its clock, its neighbours. Contenders therefore take turns, and a
+ratio is taken within each turn before the median over the turns.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+# The fewest steps in a call that is timed.
+_FEWEST = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """Median, least and greatest of repeated measurements."""
+
+    median: float
+    low: float
+    high: float
+    repeats: int
+
+    @staticmethod
+    def of(samples: Sequence[float]) -> "Spread":
+        return Spread(
+            float(np.median(samples)), min(samples), max(samples), len(samples)
+        )
+
+    def scaled(self, factor: float) -> "Spread":
+        return Spread(
+            self.median * factor, self.low * factor, self.high * factor, self.repeats
+        )
+
+    def inverse(self, factor: float = 1.0) -> "Spread":
+        """`factor` over each; the least becomes the greatest."""
+        return Spread(
+            factor / self.median, factor / self.high, factor / self.low, self.repeats
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Contender:
+    """Something that takes steps: `advance(steps)` takes so many with each of its
+    `networks`, and returns when they are done."""
+
+    advance: Callable[[int], Any]
+    networks: int = 1
+    granularity: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Race:
+    """Seconds of each contender in each turn."""
+
+    samples: dict[str, list[float]]
+
+    def spread(self, name: str) -> Spread:
+        return Spread.of(self.samples[name])
+
+    def ratio(self, slower: str, faster: str) -> Spread:
+        """How many times as long `slower` takes as `faster`."""
+        pairs = zip(self.samples[slower], self.samples[faster], strict=True)
+        return Spread.of([a / b for a, b in pairs])
+
+    def best(self, names: Sequence[str]) -> str:
+        """The quickest of those that took part."""
+        present = [name for name in names if name in self.samples]
+        return min(present, key=lambda name: self.spread(name).median)
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def race_calls(
+    calls: Mapping[str, Callable[[], Any]], repeats: int, *, warm: bool = True
+) -> Race:
+    """Seconds per call, in turns, after one call of each that does not count."""
+    if warm:
+        for call in calls.values():
+            call()
+    samples: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(repeats):
+        # Whoever follows a contender finds the caches as that one left them.
+        names = list(calls) if turn % 2 == 0 else list(calls)[::-1]
+        for name in names:
+            samples[name].append(seconds(calls[name]))
+    return Race(samples)
+
+
+def race(
+    contenders: Mapping[str, Contender], repeats: int, seconds_each: float
+) -> Race:
+    """Seconds per network and step, in turns of about `seconds_each`."""
+    steps = {name: fitting(one, seconds_each) for name, one in contenders.items()}
+    calls = {
+        name: lambda one=one, count=steps[name]: one.advance(count)
+        for name, one in contenders.items()
+    }
+    timed = race_calls(calls, repeats, warm=False)
+    per_step = {
+        name: [t / (steps[name] * one.networks) for t in timed.samples[name]]
+        for name, one in contenders.items()
+    }
+    return Race(per_step)
+
+
+def fitting(one: Contender, seconds_each: float) -> int:
+    """How many steps take about so long. Compiles and warms up on the way."""
+    unit = max(_FEWEST, one.granularity)
+    unit += -unit % one.granularity
+    one.advance(unit)
+    steps = unit
+    while True:
+        taken = seconds(lambda count=steps: one.advance(count))
+        if taken >= 0.2 * seconds_each:
+            wanted = steps * seconds_each / taken
+            return max(unit, int(wanted) // one.granularity * one.granularity)
+        growth = min(10.0, 0.5 * seconds_each / max(taken, 1e-9))
+        larger = int(steps * max(growth, 1.5)) + one.granularity
+        steps = larger // one.granularity * one.granularity

@@ -1,0 +1,121 @@
+"""What more devices and more processes cost and gain.
+
+    python -m benchmarks.scaling_devices [--size quick]
+
+On a CPU: 1, 2 and 4 simulated devices in one process, and 1 and 2 processes that share
+a folder over loopback. Simulated devices share the same cores, so this shows what
+distribution adds and that it changes no bit, rather than a speed-up. On accelerators:
+the devices that there are.
+"""
+
+import dataclasses
+import socket
+import tempfile
+from typing import Any
+
+import jax
+
+from . import _machine, _process, _run
+from ._timing import Spread
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameters:
+    n: int = 1500
+    d: int = 2000
+    seeds: int = 64
+    horizon: float = 1.5
+    devices: tuple[int, ...] = (1, 2, 4)
+    processes: tuple[int, ...] = (1, 2)
+    repeats: int = 3
+
+
+PARAMETERS = {
+    "full": Parameters(),
+    "quick": Parameters(
+        n=60, d=80, seeds=4, devices=(1, 2), processes=(1, 2), repeats=1
+    ),
+}
+
+
+def measure(parameters: Parameters, seed: int) -> _run.Findings:
+    found = _run.Findings()
+    rows = []
+    for count in _device_counts(parameters):
+        flags = f"--xla_force_host_platform_device_count={count}"
+        extra = {"XLA_FLAGS": flags} if _machine.on_cpu() else _visible(count)
+        told = [
+            _process.call("benchmarks._sweep", _options(parameters, seed), extra)[0][0]
+            for _ in range(parameters.repeats)
+        ]
+        rows.append(_row(f"{count} devices", told))
+    alone = rows[0]
+    if _machine.on_cpu():
+        for count in parameters.processes:
+            told = [
+                _together(parameters, seed, count) for _ in range(parameters.repeats)
+            ]
+            rows.append(_row(f"{count} processes, one folder", told))
+    base, bits = alone[1].median, alone[-1]
+    for row in rows:
+        row.insert(2, row[1].median / base)
+        row[-1] = "yes" if row[-1] == bits else "**no**"
+    found.table(
+        f"{parameters.seeds} orthogonal networks, n = {parameters.n}, to t_∞",
+        ["on", "call, s", "of one device's", "compiling, s", "same bits"],
+        rows,
+        f"This machine has {_machine.cores()} cores and {jax.device_count()} device(s) "
+        "of its own; more of either are simulated and can only add to the time. One "
+        "device on a CPU is fed by a thread per core.",
+    )
+    return found
+
+
+def _device_counts(parameters: Parameters) -> list[int]:
+    if _machine.on_cpu():
+        return list(parameters.devices)
+    return sorted({1, jax.device_count()})
+
+
+def _visible(count: int) -> dict[str, str]:
+    return {"CUDA_VISIBLE_DEVICES": ",".join(str(i) for i in range(count))}
+
+
+def _options(parameters: Parameters, seed: int) -> dict[str, Any]:
+    return {
+        "seed": seed,
+        "n": [parameters.n],
+        "d": parameters.d,
+        "seeds": parameters.seeds,
+        "inputs": "orthogonal",
+        "horizon": parameters.horizon,
+        "stop": False,
+    }
+
+
+def _together(parameters: Parameters, seed: int, count: int) -> dict[str, Any]:
+    """What the slowest of `count` processes took for all networks."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryDirectory() as folder:
+        options = _options(parameters, seed)
+        options |= {"folder": f"{folder}/runs", "processes": count}
+        options["coordinator"] = f"127.0.0.1:{port}"
+        started = [
+            _process.start("benchmarks._sweep", {**options, "process": index})
+            for index in range(count)
+        ]
+        told = [_process.result(process)[0] for process in started]
+    return max(told, key=lambda one: one["seconds"])
+
+
+def _row(label: str, told: list[dict[str, Any]]) -> list[Any]:
+    taken, compiling = (
+        Spread.of([one[name] for one in told]) for name in ("seconds", "compiling")
+    )
+    return [label, taken, compiling, told[0]["bits"]]
+
+
+if __name__ == "__main__":
+    _run.main("scaling_devices", PARAMETERS, measure, __doc__)
