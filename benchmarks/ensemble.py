@@ -31,7 +31,9 @@ class Parameters:
     repeats: int = 7
     seconds: float = 1.0
     """Of each turn of each contender."""
-    figure5_sizes: tuple[int, ...] = tuple(np.linspace(1000, 2000, 20).round().tolist())
+    figure5_sizes: tuple[int, ...] = tuple(
+        np.linspace(1000, 2000, 20).round().astype(int).tolist()
+    )
     figure5_d: int = 2000
     figure5_seeds: int = 25
     figure2_sizes: tuple[int, ...] = tuple(range(1300, 2101, 50))
