@@ -4,7 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: test test-all lint phase-transition clean
+SIZE ?= quick
+
+.PHONY: test test-all lint phase-transition figures benchmarks clean
 
 test: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -16,6 +18,20 @@ test-all: $(READY)
 
 phase-transition: $(READY)
 	$(BIN)/python -m experiments.phase_transition
+
+# Figures 2 to 5 under each protocol; `make figures SIZE=full` is the whole of it, which
+# takes hours and goes on where it was cut off.
+figures: $(READY)
+	for figure in 5 2 3 4; do for protocol in released paper flow; do \
+		$(BIN)/python -m experiments.figure$$figure --protocol $$protocol \
+			--size $(SIZE) || exit 1; done; done
+	$(BIN)/python -m experiments.figure2 --protocol released --width 4 --size $(SIZE)
+	$(BIN)/python -m experiments.report
+
+# Everything that is timed, on an otherwise idle machine: about an hour.
+benchmarks: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[peers]'
+	$(BIN)/python -m benchmarks
 
 lint: $(READY)
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
