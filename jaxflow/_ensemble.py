@@ -127,7 +127,9 @@ def simulate_ensemble(
     On a CPU the bits of a run do not depend on batch, chunk, number of devices or
     resume history, and are those of `simulate`. In lockstep an accelerator may multiply
     matrices of another batch size in another order; results then agree to rounding, as
-    far as the trajectory does not amplify it.
+    far as the trajectory does not amplify it. Measured in float32 at learning rate 1:
+    the loss agreed to 1e-6 on orthogonal inputs (n = 1500, t = 900), and to 1 % on
+    correlated ones near the threshold of convergence (n = 1650, d = 100, t = 300).
 
     **Returns:** an `xarray.Dataset` with dims dynamics (if methods are labelled), n, d
     and p (where several; "cell" for a zipped grid), seed, and time. Variables: loss,
