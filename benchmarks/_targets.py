@@ -1,4 +1,4 @@
-"""What issues 4 and 7 ask for. A module measures a target under its key."""
+"""What the package aims at. A module measures a target under its key."""
 
 import dataclasses
 from typing import Any
@@ -13,7 +13,6 @@ class Target:
     """
 
     key: str
-    issue: int
     module: str
     claim: str
     bound: float
@@ -49,21 +48,18 @@ _SMALL, _LARGE = "n = 2000", "n = 10⁵"
 TARGETS = (
     Target(
         "orthogonal_autograd",
-        4,
         "ensemble",
         f"{_ORTHOGONAL}: network-steps per second against the autograd PyTorch loop",
         500,
     ),
     Target(
         "dense_autograd",
-        4,
         "ensemble",
         f"{_DENSE}: network-steps per second against the autograd PyTorch loop",
         2.5,
     ),
     Target(
         "dense_product_share",
-        4,
         "ensemble",
         "the dense velocity, against a plain matrix product of that shape",
         70,
@@ -71,7 +67,6 @@ TARGETS = (
     ),
     Target(
         "figure5_seconds",
-        4,
         "ensemble",
         "all 500 networks of Figure 5, compilation included",
         60,
@@ -80,7 +75,6 @@ TARGETS = (
     ),
     Target(
         "figure2_seconds",
-        4,
         "ensemble",
         "all networks of Figure 2, compilation included",
         900,
@@ -89,7 +83,6 @@ TARGETS = (
     ),
     Target(
         "padding_percent",
-        4,
         "ensemble",
         "work that is padding, on Figure 5 and Figure 2",
         15,
@@ -98,61 +91,53 @@ TARGETS = (
     ),
     Target(
         "compilations",
-        4,
         "ensemble",
         "compilations for 20 values of n within one bucket",
         1,
         "",
         at_most=True,
     ),
-    Target("p_orthogonal_i", 7, "peers", f"{_ORTHOGONAL}: against (i) autograd", 500),
+    Target("p_orthogonal_i", "peers", f"{_ORTHOGONAL}: against (i) autograd", 500),
     Target(
         "p_orthogonal_ii",
-        7,
         "peers",
         f"{_ORTHOGONAL}: against (ii), batched products in R^d",
         100,
     ),
     Target(
         "p_orthogonal_ii_projected",
-        7,
         "peers",
         f"{_ORTHOGONAL}: against (ii), told that the inputs are orthogonal",
         100,
     ),
-    Target("p_dense_i", 7, "peers", f"{_DENSE}: against (i) autograd", 2.5),
-    Target("p_dense_ii", 7, "peers", f"{_DENSE}: against (ii) batched", 1.2),
+    Target("p_dense_i", "peers", f"{_DENSE}: against (i) autograd", 2.5),
+    Target("p_dense_ii", "peers", f"{_DENSE}: against (ii) batched", 1.2),
     Target(
         "flow_small",
-        7,
         "peers",
         f"flow at rtol 1e-5 against our descent at lr 1, orthogonal, {_SMALL}",
         1,
     ),
     Target(
         "flow_large",
-        7,
         "peers",
         f"flow at rtol 1e-5 against our descent at lr 1, orthogonal, {_LARGE}",
         5,
     ),
     Target(
         "flow_torchdiffeq",
-        7,
         "peers",
         "flow against torchdiffeq dopri5 at equal error, orthogonal",
         50,
     ),
     Target(
         "threshold",
-        7,
         "peers",
         "Figure 2's threshold at equal confidence, against (i) on the paper's grid",
         10,
     ),
     Target(
         "dense_roofline",
-        7,
         "roofline",
         "dense batched descent, against the float32 matrix product peak",
         50,
@@ -161,7 +146,6 @@ TARGETS = (
     ),
     Target(
         "orthogonal_roofline",
-        7,
         "roofline",
         "orthogonal descent, against the bandwidth of a large copy",
         60,
@@ -170,7 +154,6 @@ TARGETS = (
     ),
     Target(
         "figure2_warm",
-        7,
         "ensemble",
         "all networks of Figure 2, after compilation",
         10,
@@ -180,7 +163,6 @@ TARGETS = (
     ),
     Target(
         "figure5_warm",
-        7,
         "ensemble",
         "all 500 networks of Figure 5, after compilation",
         5,
@@ -190,7 +172,6 @@ TARGETS = (
     ),
     Target(
         "figures_minutes",
-        7,
         "figures",
         "each of the paper's figures (the paper: under 2 hours on a MacBook Air)",
         120,

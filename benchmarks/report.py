@@ -80,7 +80,7 @@ def report(files: Files) -> str:
 def _targets(files: Files) -> str:
     rows = []
     for target in TARGETS:
-        cells = [str(target.issue), target.claim, target.wanted()]
+        cells = [target.module, target.claim, target.wanted()]
         of_kind = {
             device: modules
             for device, modules in files.items()
@@ -88,7 +88,7 @@ def _targets(files: Files) -> str:
         }
         answers = _answers(target, of_kind)
         rows += [[*cells, *answer] for answer in answers]
-    header = ["issue", "target", "wanted", "device", "measured", "met", "remark"]
+    header = ["by", "target", "wanted", "device", "measured", "met", "remark"]
     return markdown_table(header, rows)
 
 
