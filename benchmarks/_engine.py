@@ -87,18 +87,18 @@ class Fleet:
 
     def run(self, batches: list[Run]) -> list[dict[str, np.ndarray]]:
         """The outputs of each batch."""
-        compiled = [self.compiled(batch) for batch in batches]
-
-        def one(pair: tuple[Any, Run]) -> dict[str, np.ndarray]:
-            return self.program(pair[0], pair[1], self.dynamics)
-
-        pairs = list(zip(compiled, batches, strict=True))
-        if len(pairs) == 1:
-            return [one(pairs[0])]
+        calls = [self.call(batch) for batch in batches]
+        if len(calls) == 1:
+            return [calls[0]()]
         with ThreadPoolExecutor(self.workers) as pool:
-            return list(pool.map(one, pairs))
+            return list(pool.map(lambda call: call(), calls))
 
     def compiled(self, batch: Run) -> Any:
+        """The compiled program for a batch of this shape."""
+        self.call(batch)
+        return self.program.compile(batch, self.dynamics)
+
+    def call(self, batch: Run) -> Any:
         before, found = self.program.compilations, []
         taken = seconds(
             lambda: found.append(self.program.prepare(batch, self.dynamics))

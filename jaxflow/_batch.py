@@ -7,6 +7,7 @@ accelerator they run in lockstep (`vmap`), where the slowest decides.
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -43,7 +44,7 @@ class Run(eqx.Module):
 
     def idle(self) -> "Run":
         """A run of no duration, to fill up a batch."""
-        return eqx.tree_at(lambda run: run.times, self, jnp.zeros_like(self.times))
+        return eqx.tree_at(lambda run: run.times, self, np.zeros_like(self.times))
 
 
 def prepare(data: Dataset, network: Network, method: AbstractMethod, times: Any) -> Run:
@@ -52,7 +53,8 @@ def prepare(data: Dataset, network: Network, method: AbstractMethod, times: Any)
     dtype = jnp.result_type(data.targets.dtype, network.w.dtype)
     data, network = jax.tree.map(lambda x: x.astype(dtype), (data, network))
     problem, weights, a = _enter(data, network, *counts(data, network), alike)
-    return Run(problem, weights, a, jnp.asarray(times, dtype))
+    # On the host, where runs wait for the rest of their batch.
+    return jax.device_get(Run(problem, weights, a, jnp.asarray(times, dtype)))
 
 
 @eqx.filter_jit
@@ -63,9 +65,9 @@ def _enter(
     return pad(*entered) if alike else entered
 
 
-def signature(run: Run) -> Any:
+def signature(tree: Any) -> Any:
     """Runs with equal signatures are served by one program."""
-    leaves, structure = jax.tree.flatten(run)
+    leaves, structure = jax.tree.flatten(tree)
     return structure, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
 
 
@@ -135,12 +137,19 @@ class Program:
         self, run: Run, dynamics: Dynamics, known: dict[str, Any]
     ) -> dict[str, Any]:
         """The shapes of what a run gives; a ValueError where they are not `known`."""
-        key = signature(run), jax.tree.structure(dynamics)
+        key = signature(run), signature(dynamics)
         if key not in self._shapes:
             one = functools.partial(
                 _outputs, dynamics=dynamics, observers=self._observers
             )
-            self._shapes[key] = jax.eval_shape(one, run)
+            found = jax.eval_shape(one, run)
+            for name, shape in found.items():
+                if not hasattr(shape, "shape"):
+                    raise ValueError(
+                        f"observable {name!r} must return one array, got "
+                        f"{type(shape).__name__}; give each of its parts a name."
+                    )
+            self._shapes[key] = found
         shapes = self._shapes[key]
         for name, shape in shapes.items():
             if known and known[name].shape != shape.shape:
@@ -151,19 +160,22 @@ class Program:
                 )
         return shapes
 
-    def prepare(self, batch: Run, dynamics: Dynamics) -> Any:
-        """The compiled program for a batch of this shape."""
-        key = signature(batch), jax.tree.structure(dynamics)
+    def prepare(
+        self, batch: Run, dynamics: Dynamics
+    ) -> Callable[[], dict[str, np.ndarray]]:
+        """A call that runs a batch and returns its outputs on the host. What depends on
+        jax's settings happens here, since those are the thread's own."""
+        placed = self._placed(batch, dynamics)
+        compiled = self.compile(batch, dynamics)
+        return lambda: jax.device_get(compiled(*placed))
+
+    def compile(self, batch: Run, dynamics: Dynamics) -> Any:
+        """The compiled program for batches of this shape."""
+        key = signature(batch), signature(dynamics)
         if key not in self._compiled:
             lowered = self._jitted.lower(*self._placed(batch, dynamics))
             self._compiled[key] = lowered.compile()
         return self._compiled[key]
-
-    def __call__(
-        self, compiled: Any, batch: Run, dynamics: Dynamics
-    ) -> dict[str, np.ndarray]:
-        """The outputs of a batch, on the host."""
-        return jax.device_get(compiled(*self._placed(batch, dynamics)))
 
     def _placed(self, batch: Run, dynamics: Dynamics) -> tuple[Run, Any]:
         split = jax.sharding.NamedSharding(self.mesh, PartitionSpec(AXIS))

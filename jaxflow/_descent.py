@@ -198,7 +198,7 @@ class GradientDescent(AbstractMethod):
         go_on: Array,
     ) -> tuple[Weights, Neurons, Any]:
         """Weights, a and the optimiser's memory after a step, or as they were where the
-        run has ended."""
+        run has ended otherwise than by diverging."""
         weights, a = here = (state.weights, state.a)
         if self.optimizer is None:
             # The velocity is linear in the residuals: what scales or stops the step is

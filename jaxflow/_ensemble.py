@@ -1,8 +1,9 @@
 """`simulate_ensemble`: thousands of networks, on every core, device and host."""
 
 import contextlib
+import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -26,7 +27,7 @@ from ._batch import (
 )
 from ._checks import check_count, check_positive
 from ._fingerprint import describe
-from ._gridded import ONCE, gridded, gridded_records, row_dims
+from ._gridded import ONCE, RESERVED, gridded, gridded_records, row_dims
 from ._memory import available_bytes, check_room
 from ._methods import AbstractMethod
 from ._observables import Observable
@@ -35,6 +36,7 @@ from ._plan import (
     Cell,
     Grid,
     batches,
+    check_key,
     check_methods,
     check_seeds,
     make_grid,
@@ -135,19 +137,21 @@ def simulate_ensemble(
     and p (where several; "cell" for a zipped grid), seed, and time. Variables: loss,
     curvature, average_curvature and the observables at `t` (flow time); final_loss,
     final_time, `result` (a code, with its names in the attribute `flag_meanings`),
-    `converged` (whether that is `loss_below`), and the counts of `Solution.stats`. Rows
-    after the end of a run are NaN, or −1 for counts. Beyond a gigabyte, records in a
-    folder stay there and are opened lazily.
+    `converged` (whether that is `loss_below`), and the counts of `Solution.stats`
+    (kink_crossings is −1 for gradient descent, which is quicker without counting
+    them). Rows after the end of a run are NaN, or −1 for counts. Beyond a gigabyte,
+    records in a folder stay there and are opened lazily.
 
     **Raises:** a ValueError that says what was given and what would work, before
     anything is compiled; also when one run does not fit into the memory, or the folder
     holds runs of another configuration.
     """
     optional("xarray")
+    check_key(key)
     methods, labelled = check_methods(method)
     stops, observers = check_stops(stop), check_observers(observe)
     for name in observers.functions:
-        if name in ONCE or name in ("t", "converged"):
+        if name in ONCE | RESERVED:
             raise ValueError(
                 f"observable {name!r} is a variable of every ensemble; give yours "
                 "another name."
@@ -172,8 +176,11 @@ def simulate_ensemble(
         "key": describe(jax.random.key_data(key)),
         "generator": str(jax.random.key_impl(key)),
         "dtype": str(dtype),
+        # jax draws signs from numbers of the default precision.
+        "default dtype": str(float_dtype(None)),
         **{name: describe(laws[name]) for name in ("inputs", "targets", "init")},
-        "methods": describe(methods),
+        "methods": describe({label: one.lean() for label, one in methods.items()}),
+        "number of times": plan.cells[0].times.size,
         "stop": describe(stops),
         "observe": describe(dict(observe)),
         "lockstep": lockstep,
@@ -193,13 +200,16 @@ def simulate_ensemble(
                 p=cell.p,
                 **laws,
             ),
-            memory=memory or available_bytes(mesh.devices.flat[0]),
+            memory=memory or available_bytes(mesh),
             workers=_cores() if on_cpu and mesh.size == 1 and not lockstep else 1,
             lockstep=lockstep,
         )
         reporter = Reporter(progress, len(todo), sum(_work(cell) for cell, _ in todo))
-        with contextlib.closing(reporter):
-            for names, rows in engine.results(todo, reporter):
+        with (
+            contextlib.closing(reporter),
+            contextlib.closing(engine.results(todo, reporter)) as results,
+        ):
+            for names, rows in results:
                 sink.write(names, rows)
     if processes > 1:
         from jax.experimental.multihost_utils import sync_global_devices
@@ -223,8 +233,13 @@ def _mesh(devices: Any) -> Mesh:
     for device in chosen:
         if not isinstance(device, jax.Device):
             raise ValueError(
-                "devices must be jax devices such as jax.devices()[:2], got "
+                "devices must be jax devices such as jax.local_devices()[:2], got "
                 f"{type(device).__name__}."
+            )
+        if device.process_index != jax.process_index():
+            raise ValueError(
+                f"devices must belong to this process, such as jax.local_devices(); "
+                f"{device} belongs to process {device.process_index}."
             )
     return Mesh(np.array(chosen), (AXIS,))
 
@@ -261,15 +276,15 @@ class _Engine:
 
     def results(
         self, todo: list[tuple[Cell, int]], reporter: Reporter
-    ) -> Iterator[tuple[list[str], dict[str, np.ndarray]]]:
+    ) -> Generator[tuple[list[str], dict[str, np.ndarray]], None, None]:
         """Pairs of names and rows, as they are finished. While the workers compute,
         this thread draws the next batch."""
         pending: dict[Future[Any], list[tuple[Cell, int]]] = {}
         with ThreadPoolExecutor(self.workers) as pool:
             try:
                 for members, batch, dynamics in self._batches(todo):
-                    compiled = self.program.prepare(batch, dynamics)
-                    future = pool.submit(self.program, compiled, batch, dynamics)
+                    call = self.program.prepare(batch, dynamics)
+                    future = pool.submit(call)
                     pending[future] = members
                     while len(pending) > self.workers:
                         yield from self._finished(pending, reporter)
@@ -286,12 +301,20 @@ class _Engine:
         for future in ready:
             members = pending.pop(future)
             rows = {k: v[: len(members)] for k, v in future.result().items()}
-            self._account(members, rows["steps"])
+            filled = len(future.result()["steps"])
+            self._account(members, rows["steps"], filled)
             yield [cell.run_name(seed) for cell, seed in members], rows
             reporter.add(len(members), sum(_work(cell) for cell, _ in members))
 
-    def _account(self, members: list[tuple[Cell, int]], steps: np.ndarray) -> None:
+    def _account(
+        self, members: list[tuple[Cell, int]], steps: np.ndarray, filled: int
+    ) -> None:
         most = steps.max()
+        if self.lockstep:
+            # Idle runs fill up the batch, and take as long as the others.
+            cell = members[0][0]
+            idle = filled - len(members)
+            self.spent += float(most) * idle * row_rung(cell.n) * rung(cell.p)
         for (cell, _), own in zip(members, steps, strict=True):
             self.useful += float(own) * cell.n * cell.p
             taken = most if self.lockstep else own
@@ -318,6 +341,7 @@ class _Engine:
             # Runs of like cost side by side, since the slowest of a batch decides.
             members.sort(key=lambda member: _work(member[0]))
             ready = [self._prepared(members[0], method)]
+            self.shapes = self.program.check_shapes(ready[0], dynamics, self.shapes)
             size = self._size(len(members), ready[0], method)
             for part in batches(members, size):
                 runs = ready + [
@@ -345,11 +369,16 @@ class _Engine:
     def _size(self, count: int, run: Run, method: AbstractMethod) -> int:
         """How many runs a batch holds, on all devices together."""
         across = self.program.mesh.size
-        need = working_bytes(run, method)
-        held = sum(leaf.nbytes for leaf in jax.tree.leaves(run))
+        rows = sum(
+            math.prod(shape.shape) * shape.dtype.itemsize
+            for shape in self.shapes.values()
+        )
+        held = rows + sum(leaf.nbytes for leaf in jax.tree.leaves(run))
+        need = rows + working_bytes(run, method)
         check_room(need * self.workers, self.memory, run, self.workers)
         if self.lockstep:
-            fit = min(_LOCKSTEP, int(self.memory // need))
+            # The inputs of the next batch are there while one is computed.
+            fit = min(_LOCKSTEP, max(1, int(self.memory // (need + held))))
         else:
             # Batches that wait their turn only hold their inputs.
             spare = self.memory / (2 * self.workers + 1) - need

@@ -32,6 +32,12 @@ ONCE = frozenset(
 )
 
 
+# Names of the Dataset that no observable may have.
+RESERVED = frozenset(
+    ["t", "time", "seed", "n", "d", "p", "cell", "dynamics", "run", "id", "converged"]
+)
+
+
 def row_dims(name: str, ndim: int) -> tuple[str, ...]:
     """The dimensions of a variable after that of the runs."""
     if name in ONCE:

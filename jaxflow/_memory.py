@@ -5,17 +5,30 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 # The share of what is free that an ensemble takes unless told otherwise.
 _SHARE = 0.75
 
 
-def available_bytes(device: Any) -> float:
-    """Three quarters of what is free on a device, in bytes."""
+def available_bytes(mesh: Mesh) -> float:
+    """Three quarters of what is free on each device, in bytes."""
+    device = mesh.devices.flat[0]
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
         return _SHARE * (stats["bytes_limit"] - stats.get("bytes_in_use", 0))
-    return _SHARE * _host_bytes()
+    # Simulated devices share the memory of the host.
+    return _SHARE * min(_host_bytes(), _group_bytes()) / mesh.size
+
+
+def _group_bytes() -> float:
+    """What a container or a batch system allows."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = float((group / "memory.max").read_text())
+        return max(limit - float((group / "memory.current").read_text()), 0)
+    except (OSError, ValueError):
+        return float("inf")
 
 
 def _host_bytes() -> float:

@@ -18,8 +18,21 @@ from ._simulate import check_times
 _LARGEST = 2**32 - 1
 
 
+def check_key(key: Any) -> None:
+    """Raises a ValueError unless `key` is one of jax's."""
+    typed = isinstance(key, jax.Array) and (
+        jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
+        or (key.dtype == np.uint32 and key.ndim == 1)
+    )
+    if not typed:
+        raise ValueError(
+            f"key must be a jax.random.key such as jax.random.key(0), got {key!r}."
+        )
+
+
 def run_key(key: PRNGKeyArray, n: int, d: int, p: int, seed: int) -> PRNGKeyArray:
-    """The key of one run of an ensemble: it depends on these five numbers alone.
+    """The key of one run of an ensemble: it depends on these five numbers alone. (What
+    jax draws with a key also depends on whether `jax_enable_x64` is set.)
 
         data, network = jaxflow.sample_problem(
             jaxflow.run_key(key, n, d, p, seed), n=n, d=d, p=p, inputs=…, init=…
@@ -98,6 +111,9 @@ def make_grid(
     for triple in triples:
         if "p" not in triple:
             triple["p"] = _width(p, triple["n"], epsilon)
+    for triple in triples:
+        if triples.count(triple) > 1:
+            raise ValueError(f"n, d and p must not repeat, got {triple} twice.")
     cells, first = [], None
     common = not callable(times)
     if common:

@@ -1,8 +1,12 @@
 """`simulate_ensemble`: the runs are those of `simulate`, to the last bit."""
 
+import functools
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.sharding import Mesh
 from numpy.testing import assert_allclose, assert_array_equal
@@ -10,7 +14,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 import jaxflow
 from jaxflow import _padding
 from jaxflow._batch import Dynamics, Program, prepare, stack, working_bytes
+from jaxflow._fingerprint import describe
 from jaxflow._padding import rung
+from jaxflow._plan import check_key
 from jaxflow._simulate import check_observers
 
 KEY = jax.random.key(5)
@@ -244,6 +250,9 @@ def test_progress_tells_the_time_left():
         ({"devices": ["cpu"]}, "devices must be jax devices"),
         ({"memory": 1000}, "one run.* takes about .* MiB, but memory"),
         ({"observe": jaxflow.OBSERVABLES}, "'balance_drift' is a variable of every"),
+        ({"observe": {"seed": lambda s: s.loss}}, "'seed' is a variable of every"),
+        ({"observe": {"r": lambda s: {"a": s.loss}}}, "'r' must return one array"),
+        ({"n": [4, 4]}, "must not repeat"),
         ({"n": 50}, "holds at most 40 orthogonal inputs"),
         ({"dtype": int}, "dtype must be floating point"),
         (
@@ -272,13 +281,54 @@ def test_the_memory_of_a_run_is_foreseen(inputs, n, d, method):
     mesh = Mesh(np.array(jax.devices()[:1]), ("run",))
     program = Program(check_observers({}), mesh, lockstep=True)
     dynamics = Dynamics(method.lean(), (jaxflow.LossBelow(),))
-    told = program.prepare(stack([run] * 4, 4), dynamics).memory_analysis()
+    told = program.compile(stack([run] * 4, 4), dynamics).memory_analysis()
     taken = (
         told.temp_size_in_bytes
         + told.argument_size_in_bytes
         + told.output_size_in_bytes
     )
     assert 0.5 < taken / (4 * working_bytes(run, method)) < 1.1
+
+
+def test_the_key_is_checked():
+    check_key(KEY)
+    check_key(jax.random.PRNGKey(0))
+    with pytest.raises(ValueError, match=r"key must be a jax\.random\.key"):
+        check_key(0)
+
+
+def _described(rate, power):
+    schedule = optax.cosine_decay_schedule(rate, 10)
+    method = jaxflow.GradientDescent(1.0, optax.chain(optax.adam(schedule)))
+    observe = {
+        "closure": lambda s: s.loss**power,
+        "default": lambda s, power=power: s.loss**power,
+        "partial": functools.partial(_scaled, power=power),
+        "jitted": jax.jit(lambda s: s.loss**power),
+    }
+    return [describe(method), *(describe(function) for function in observe.values())]
+
+
+def _scaled(s, power):
+    return s.loss * power
+
+
+def test_settings_that_differ_are_told_apart():
+    for one, other in zip(_described(1.0, 2), _described(2.0, 3), strict=True):
+        assert one != other
+    assert _described(1.0, 2) == _described(1.0, 2)
+    json.dumps(_described(1.0, 2))
+    with pytest.raises(ValueError, match="cannot tell this object"):
+        describe(object())
+
+
+def test_precision_may_be_set_for_a_while():
+    before = ensemble()
+    with jax.enable_x64(False):
+        single = ensemble()
+        assert_same(alone(20, 40, 6, 1), single.sel(seed=1))
+    assert single.loss.dtype == np.float32
+    assert_array_equal(ensemble().loss, before.loss)
 
 
 def test_keys_are_distinct():
