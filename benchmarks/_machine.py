@@ -7,11 +7,13 @@ import importlib.metadata
 import os
 import platform
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import jax
+
+from jaxflow._machine import cores as cores
+from jaxflow.records import checkout
 
 PACKAGES = (
     "jax",
@@ -39,14 +41,6 @@ def device_folder() -> str:
 
 def on_cpu() -> bool:
     return jax.devices()[0].platform == "cpu"
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
 
 
 def load() -> float | None:
@@ -83,20 +77,9 @@ def commit() -> str:
     """The commit of the checkout, with + where files differ from it. A machine to which
     files were copied has none."""
 
-    def git(*arguments: str) -> str:
-        # Without the lock that status otherwise takes to refresh the index.
-        command = ["git", "--no-optional-locks", "-C", str(Path(__file__).parent)]
-        try:
-            done = subprocess.run(
-                [*command, *arguments], capture_output=True, text=True, check=False
-            )
-        except FileNotFoundError:
-            return ""
-        return done.stdout.strip()
-
-    told = git("rev-parse", "HEAD") or os.environ.get("JAXFLOW_COMMIT", "")
-    changed = git("status", "--porcelain", "--untracked-files=no", "..")
-    return (told or "unknown") + ("+" if changed else "")
+    told, changed = checkout(Path(__file__).parent)
+    told = told or os.environ.get("JAXFLOW_COMMIT", "unknown")
+    return told + ("+" if changed else "")
 
 
 def _cpu_model() -> str:

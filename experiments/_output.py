@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +15,8 @@ import matplotlib
 import xarray as xr
 from matplotlib.figure import Figure
 from tqdm import tqdm
+
+from jaxflow.records import checkout
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -68,13 +69,7 @@ def write_config(folder: Path, config: Any, module: str) -> None:
 def _commit() -> str:
     """The commit of the checkout, with + where files differ from it."""
 
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        return done.stdout.strip()
-
-    commit = git("rev-parse", "HEAD")
-    changed = git("status", "--porcelain", "--untracked-files=no", "..")
+    commit, changed = checkout(Path(__file__).parent)
     return (commit or "unknown") + ("+" if changed else "")
 
 

@@ -16,9 +16,9 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-import matplotlib
 import numpy as np
 import tyro
+from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from jaxflow import statistics
@@ -27,19 +27,19 @@ from . import _published as published
 from ._output import STYLE, markdown_table, write_config, write_figure, write_text
 from ._protocols import GIVEN_UP, Name, Protocol, Size, folder, protocol
 from ._thresholds import (
+    OURS,
+    THEIRS,
     Outcome,
     Runs,
     Search,
     by_width_rule,
     interval,
     row,
+    standard_error,
     write_summary,
 )
 
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
-
-OURS, THEIRS, SECOND, THIRD = "#1b6ca8", "#c1440e", "#4a7c2c", "#7b4ba0"
+SECOND, THIRD = "#4a7c2c", "#7b4ba0"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -286,7 +286,7 @@ def _refit(beside: dict[int, tuple[int, int]], fit: statistics.Threshold) -> str
     their = statistics.fit_threshold(
         list(beside), *np.array(list(beside.values())).T.astype(int)
     )
-    error = np.hypot(their.high - their.low, fit.high - fit.low) / 3.92
+    error = np.hypot(standard_error(their), standard_error(fit))
     return (
         f"the published counts, fitted alike: {interval(their)}, "
         f"{abs(their.estimate - fit.estimate) / error:.1f} standard errors away"

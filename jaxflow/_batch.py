@@ -166,13 +166,14 @@ class Program:
         """A call that runs a batch and returns its outputs on the host. What depends on
         jax's settings happens here, since those are the thread's own."""
         placed = self._placed(batch, dynamics)
-        compiled = self.compile(batch, dynamics)
+        compiled = self.compile(*placed)
         return lambda: jax.device_get(compiled(*placed))
 
     def compile(self, batch: Run, dynamics: Dynamics) -> Any:
         """The compiled program for batches of this shape."""
         key = signature(batch), signature(dynamics)
         if key not in self._compiled:
+            # Arrays that are in their place already stay there.
             lowered = self._jitted.lower(*self._placed(batch, dynamics))
             self._compiled[key] = lowered.compile()
         return self._compiled[key]

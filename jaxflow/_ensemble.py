@@ -28,7 +28,7 @@ from ._batch import (
 from ._checks import check_count, check_positive
 from ._fingerprint import describe
 from ._gridded import ONCE, RESERVED, gridded, gridded_records, row_dims
-from ._memory import available_bytes, check_room
+from ._machine import available_bytes, check_room, cores
 from ._methods import AbstractMethod
 from ._observables import Observable
 from ._padding import row_rung, rung
@@ -201,7 +201,7 @@ def simulate_ensemble(
                 **laws,
             ),
             memory=memory or available_bytes(mesh),
-            workers=_cores() if on_cpu and mesh.size == 1 and not lockstep else 1,
+            workers=cores() if on_cpu and mesh.size == 1 and not lockstep else 1,
             lockstep=lockstep,
         )
         reporter = Reporter(progress, len(todo), sum(_work(cell) for cell, _ in todo))
@@ -244,13 +244,6 @@ def _mesh(devices: Any) -> Mesh:
     return Mesh(np.array(chosen), (AXIS,))
 
 
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
-
-
 def _work(cell: Cell) -> float:
     """In proportion to the time that a run is expected to take."""
     return float(cell.times[-1] + 1) * cell.n * cell.p
@@ -284,8 +277,7 @@ class _Engine:
             try:
                 for members, batch, dynamics in self._batches(todo):
                     call = self.program.prepare(batch, dynamics)
-                    future = pool.submit(call)
-                    pending[future] = members
+                    pending[pool.submit(call)] = members
                     while len(pending) > self.workers:
                         yield from self._finished(pending, reporter)
                 while pending:
@@ -300,9 +292,9 @@ class _Engine:
         ready, _ = wait(pending, return_when=FIRST_COMPLETED)
         for future in ready:
             members = pending.pop(future)
-            rows = {k: v[: len(members)] for k, v in future.result().items()}
-            filled = len(future.result()["steps"])
-            self._account(members, rows["steps"], filled)
+            batch = future.result()
+            rows = {k: v[: len(members)] for k, v in batch.items()}
+            self._account(members, rows["steps"], len(batch["steps"]))
             yield [cell.run_name(seed) for cell, seed in members], rows
             reporter.add(len(members), sum(_work(cell) for cell, _ in members))
 

@@ -111,9 +111,12 @@ def make_grid(
     for triple in triples:
         if "p" not in triple:
             triple["p"] = _width(p, triple["n"], epsilon)
+    seen = set()
     for triple in triples:
-        if triples.count(triple) > 1:
+        sizes = tuple(triple.items())
+        if sizes in seen:
             raise ValueError(f"n, d and p must not repeat, got {triple} twice.")
+        seen.add(sizes)
     cells, first = [], None
     common = not callable(times)
     if common:

@@ -215,11 +215,11 @@ def test_provenance_is_collected_unless_given(tmp_path):
 
 
 def test_a_checkout_is_told_from_no_checkout(tmp_path):
-    from jaxflow.records._provenance import _checkout
+    from jaxflow.records._provenance import checkout
 
-    package = tmp_path / "package" / "records"
-    package.mkdir(parents=True)
-    (tmp_path / "package" / "__init__.py").write_text("")
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
 
     def git(*arguments):
         who = [
@@ -234,14 +234,14 @@ def test_a_checkout_is_told_from_no_checkout(tmp_path):
         subprocess.run(command, check=True, capture_output=True)
 
     git("init")
-    assert _checkout(package) == (None, None)
+    assert checkout(package) == (None, None)
     git("add", ".")
     git("commit", "-m", "x")
-    commit, dirty = _checkout(package)
+    commit, dirty = checkout(package)
     assert len(commit) == 40
     assert dirty is False
-    (tmp_path / "package" / "__init__.py").write_text("changed")
-    assert _checkout(package) == (commit, True)
+    (package / "__init__.py").write_text("changed")
+    assert checkout(package) == (commit, True)
 
 
 # --- refusals -------------------------------------------------------------------------

@@ -25,5 +25,6 @@ from ._disk import DiskFullError as DiskFullError
 from ._disk import FolderBusyError as FolderBusyError
 from ._folder import RecordFolder as RecordFolder
 from ._folder import open_folder as open_folder
+from ._provenance import checkout as checkout
 from ._provenance import provenance as provenance
 from ._read import open_records as open_records

@@ -23,7 +23,7 @@ def provenance() -> dict[str, Any]:
     # Here, not above: the rest of the module reads and writes without jax.
     import jax
 
-    commit, dirty = _checkout(Path(__file__).parent)
+    commit, dirty = checkout(Path(__file__).parent.parent)
     return {
         **{package: _version(package) for package in _PACKAGES},
         "command": _command(sys.orig_argv),
@@ -49,11 +49,12 @@ def _command(arguments: list[str]) -> str:
     return shlex.join([Path(arguments[0]).name, *arguments[1:]])
 
 
-def _checkout(folder: Path) -> tuple[str | None, bool | None]:
-    """The commit, and whether tracked files differ from it."""
+def checkout(package: Path) -> tuple[str | None, bool | None]:
+    """The commit of the checkout that a package, given by its folder, is part of, and
+    whether tracked files differ from it; None without a checkout, or without git."""
 
     def git(*arguments: str) -> str | None:
-        command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
+        command = ["git", "--no-optional-locks", "-C", str(package), *arguments]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
         except OSError:
@@ -61,7 +62,7 @@ def _checkout(folder: Path) -> tuple[str | None, bool | None]:
         return done.stdout.strip() if done.returncode == 0 else None
 
     # A package that is installed inside some other checkout is not part of it.
-    if git("ls-files", "--error-unmatch", "../__init__.py") is None:
+    if git("ls-files", "--error-unmatch", "__init__.py") is None:
         return None, None
     changed = git("status", "--porcelain", "--untracked-files=no")
     return git("rev-parse", "HEAD"), None if changed is None else bool(changed)

@@ -1,4 +1,4 @@
-"""How much memory there is."""
+"""What the machine has: cores, and memory."""
 
 import os
 from pathlib import Path
@@ -9,6 +9,14 @@ from jax.sharding import Mesh
 
 # The share of what is free that an ensemble takes unless told otherwise.
 _SHARE = 0.75
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
 
 
 def available_bytes(mesh: Mesh) -> float:
