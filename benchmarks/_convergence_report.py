@@ -3,14 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
-from scipy.stats import beta
+from matplotlib import pyplot as plt
 
 from experiments._output import STYLE, markdown_table, write_figure, write_text
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
+from jaxflow import statistics
 
 METHODS = {
     "descent": ("gradient descent", "#c1440e", "o"),
@@ -26,15 +23,6 @@ def write(folder: Path, content: dict[str, Any]) -> str:
     text = _text(content)
     write_text(folder, "convergence_probability.md", text)
     return text
-
-
-def interval(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:
-    """The Clopper–Pearson interval of a probability."""
-    tail = (1 - level) / 2
-    low = beta.ppf(tail, successes, trials - successes + 1) if successes else 0.0
-    full = successes == trials
-    high = 1.0 if full else beta.ppf(1 - tail, successes + 1, trials - successes)
-    return float(low), float(high)
 
 
 def converged(runs: list[dict[str, Any]], horizon: float) -> int:
@@ -60,19 +48,16 @@ def _figure(content: dict[str, Any]) -> Any:
     sizes = _sizes(content)
     for axis, horizon in zip(axes[0], horizons, strict=True):
         for method, (label, colour, marker) in list(METHODS.items())[:2]:
-            share, low, high = [], [], []
-            for n in sizes:
-                runs = _select(content, n, method)
-                k = converged(runs, horizon)
-                bounds = interval(k, len(runs))
-                share.append(k / len(runs))
-                low.append(share[-1] - bounds[0])
-                high.append(bounds[1] - share[-1])
+            selected = [_select(content, n, method) for n in sizes]
+            share = statistics.proportion(
+                [converged(runs, horizon) for runs in selected],
+                [len(runs) for runs in selected],
+            )
             shift = 6 if method == "flow" else -6
             axis.errorbar(
                 np.array(sizes) + shift,
-                share,
-                [low, high],
+                share.estimate,
+                [share.estimate - share.low, share.high - share.estimate],
                 color=colour,
                 marker=marker,
                 ms=4,
@@ -98,9 +83,10 @@ def _text(content: dict[str, Any]) -> str:
             cells = []
             for horizon in horizons:
                 k = converged(runs, horizon)
-                low, high = interval(k, len(runs))
+                share = statistics.proportion(k, len(runs))
                 cells.append(
-                    f"{k}/{len(runs)} = {k / len(runs):.2f} [{low:.2f}, {high:.2f}]"
+                    f"{k}/{len(runs)} = {share.estimate:.2f} "
+                    f"[{share.low:.2f}, {share.high:.2f}]"
                 )
             work = np.mean([r["stats"]["velocity_evaluations"] for r in runs])
             table.append([str(n), str(runs[0]["p"]), label, *cells, f"{work:.0f}"])
@@ -147,4 +133,69 @@ def _text(content: dict[str, Any]) -> str:
             ],
             criteria,
         )
+        + _by_rises(content)
+        + _eigenvalues(content)
     )
+
+
+def _by_rises(content: dict[str, Any]) -> str:
+    """What becomes of descent's runs, by whether their loss ever rose."""
+    flows = {(r["n"], r["seed"]): r for r in content["runs"] if r["method"] == "flow"}
+    descents = [run for run in content["runs"] if run["method"] == "descent"]
+    lines = []
+    for name, rose in (("never", False), ("on some steps", True)):
+        runs = [r for r in descents if (r["stats"]["loss_increases"] > 0) == rose]
+        if not runs:
+            continue
+        shares = [
+            100 * r["stats"]["loss_increases"] / r["stats"]["steps"] for r in runs
+        ]
+        drifts = [run["stats"]["balance_drift"] for run in runs]
+        done = [run for run in runs if run["converged"]]
+        both = [(run, flows.get((run["n"], run["seed"]))) for run in done]
+        ratios = [a["time"] / b["time"] for a, b in both if b and b["converged"]]
+        lines.append(
+            [
+                name,
+                str(len(runs)),
+                _range(shares, ".3g"),
+                f"{len(done)}/{len(runs)}",
+                _range(ratios, ".2f"),
+                _range(drifts, ".4f"),
+            ]
+        )
+    flow_drift = max(run["stats"]["balance_drift"] for run in flows.values())
+    return (
+        "\nRuns of descent by whether the loss ever rose: the share of steps on which "
+        "it did, how many converged, their times as multiples of the flow's, and the "
+        f"drift of a_j² − ‖w_j‖² (of the flow at most {flow_drift:.1e}). From the "
+        "least to the greatest.\n\n"
+        + markdown_table(
+            ["the loss rose", "runs", "%", "converged", "time", "drift"], lines
+        )
+    )
+
+
+def _eigenvalues(content: dict[str, Any]) -> str:
+    """λ of the flow at 0 and at the first horizon, and of descent that failed."""
+    lines = []
+    for n in _sizes(content):
+        flow = [run["top"] for run in _select(content, n, "flow")]
+        failed = [r for r in _select(content, n, "descent") if not r["converged"]]
+        lines.append(
+            [
+                str(n),
+                _range([top[0] for top in flow], ".2f"),
+                _range([top[1] for top in flow if len(top) > 1], ".2f"),
+                _range([run["top"][-1] for run in failed], ".2f"),
+            ]
+        )
+    first = content["config"]["horizons"][0]
+    header = ["n", "flow, at 0", f"flow, at {first:g} t_∞"]
+    return "\nλ from the least to the greatest:\n\n" + markdown_table(
+        [*header, "descent that did not converge, at the end"], lines
+    )
+
+
+def _range(values: list[float], digits: str) -> str:
+    return f"{min(values):{digits}}–{max(values):{digits}}" if values else "–"
