@@ -8,36 +8,24 @@ with the same `--output` go on where the last one stopped.
 
 import dataclasses
 import sys
-from pathlib import Path
+from typing import ClassVar
 
 import tyro
 
 from . import _published as published
-from ._protocols import GIVEN_UP, Name, Size, folder, protocol
-from ._thresholds import Scaling, Search, scaling_figure
+from ._scaling import Scaling, ScalingConfig, scaling_figure
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(ScalingConfig):
     """The threshold N(d) at fixed p (Figure 3)."""
 
-    protocol: Name = "released"
-    size: Size = "quick"
-    """`quick` takes under two minutes; `full` is the figure, and d beyond it."""
+    flow_runs: ClassVar[int] = 128
+
     p: int = 30
     """The number of neurons."""
     dimensions: tuple[int, ...] = ()
-    """d, increasing. Left out, those of `size`."""
-    precision: float | None = None
-    """At which a search ends: half of the 95 % interval over N."""
-    max_runs: int | None = None
-    """At which it ends in any case."""
-    given_up: float = GIVEN_UP
-    """When a run of the flow that is not decided ends, in units of t_∞."""
-    seed: int = 0
-    output: Path = Path("results")
-    redraw: bool = False
-    """Draw again from the records, without running."""
+    """d, increasing. Left out, those of `size`; `full` has d beyond the paper's."""
 
     def __post_init__(self) -> None:
         if any(d < 2 for d in self.dimensions):
@@ -45,8 +33,8 @@ class Config:
 
     @property
     def scaling(self) -> Scaling:
-        flow = self.protocol == "flow"
-        if self.size == "quick":
+        flow = self.flow
+        if self.quick:
             values = (4, 6, 8) if flow else (10, 20, 30)
         else:
             values = (10, 20, 30, 40, 50) if flow else (*range(10, 101, 10), 150, 200)
@@ -66,28 +54,9 @@ class Config:
             claim="linear in d (slope 1)",
         )
 
-    @property
-    def search(self) -> Search:
-        flow, quick = self.protocol == "flow", self.size == "quick"
-        return Search(
-            precision=self.precision or (0.1 if quick else 0.02 if flow else 0.01),
-            batch=8 if quick else 16 if flow else 32,
-            max_runs=self.max_runs or (16 if quick else 128 if flow else 384),
-            grid=0.1 if quick else 0.02,
-        )
-
 
 def main(config: Config) -> None:
-    text = scaling_figure(
-        config.scaling,
-        protocol(config.protocol, config.given_up),
-        config.search,
-        folder(config.output, "figure3", config.protocol, config.size),
-        config,
-        config.seed,
-        config.redraw,
-    )
-    sys.stdout.write(text)
+    sys.stdout.write(scaling_figure(config))
 
 
 if __name__ == "__main__":

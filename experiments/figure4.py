@@ -8,36 +8,24 @@ with the same `--output` go on where the last one stopped.
 
 import dataclasses
 import sys
-from pathlib import Path
+from typing import ClassVar
 
 import tyro
 
 from . import _published as published
-from ._protocols import GIVEN_UP, Name, Size, folder, protocol
-from ._thresholds import Scaling, Search, scaling_figure
+from ._scaling import Scaling, ScalingConfig, scaling_figure
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(ScalingConfig):
     """The threshold N(p) at fixed d (Figure 4)."""
 
-    protocol: Name = "released"
-    size: Size = "quick"
-    """`quick` takes under two minutes; `full` is the figure."""
+    flow_runs: ClassVar[int] = 96
+
     d: int | None = None
     """The dimension. Left out, 30; 5 for the quick flow."""
     widths: tuple[int, ...] = ()
     """p, increasing. Left out, those of `size`."""
-    precision: float | None = None
-    """At which a search ends: half of the 95 % interval over N."""
-    max_runs: int | None = None
-    """At which it ends in any case."""
-    given_up: float = GIVEN_UP
-    """When a run of the flow that is not decided ends, in units of t_∞."""
-    seed: int = 0
-    output: Path = Path("results")
-    redraw: bool = False
-    """Draw again from the records, without running."""
 
     def __post_init__(self) -> None:
         if any(p < 1 for p in self.widths):
@@ -45,7 +33,7 @@ class Config:
 
     @property
     def scaling(self) -> Scaling:
-        flow, quick = self.protocol == "flow", self.size == "quick"
+        flow, quick = self.flow, self.quick
         d = self.d or (5 if flow and quick else 30)
         if quick:
             values = (6, 9, 13) if flow else (50, 100, 150)
@@ -68,28 +56,9 @@ class Config:
             claim="sub-linear in p (slope below 1)",
         )
 
-    @property
-    def search(self) -> Search:
-        flow, quick = self.protocol == "flow", self.size == "quick"
-        return Search(
-            precision=self.precision or (0.1 if quick else 0.02 if flow else 0.01),
-            batch=8 if quick else 16 if flow else 32,
-            max_runs=self.max_runs or (16 if quick else 96 if flow else 384),
-            grid=0.1 if quick else 0.02,
-        )
-
 
 def main(config: Config) -> None:
-    text = scaling_figure(
-        config.scaling,
-        protocol(config.protocol, config.given_up),
-        config.search,
-        folder(config.output, "figure4", config.protocol, config.size),
-        config,
-        config.seed,
-        config.redraw,
-    )
-    sys.stdout.write(text)
+    sys.stdout.write(scaling_figure(config))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from experiments import _published as published
+from experiments import _scaling as scaling
 from experiments import _thresholds as thresholds
 from experiments import figure2, figure3, figure4
 from experiments._output import read_records
@@ -125,7 +126,7 @@ def test_every_run_asked_for_is_a_fresh_one():
     np.testing.assert_array_equal(repeated.n, found.n)
 
 
-def test_the_protocols_are_what_the_issue_says():
+def test_the_protocols_are_as_stated():
     paper, released, flow = (protocol(name) for name in ("paper", "released", "flow"))
     assert (paper.init, released.init, flow.init) == ("gaussian", "uniform", "gaussian")
     assert paper.times(1650, 100, 37) == [0.0, last_time(1650, 37)]
@@ -139,8 +140,8 @@ def test_the_protocols_are_what_the_issue_says():
 def test_the_published_points_scale_as_was_stated():
     """15.2 d − 252 and slope 1.71; 72.4 log p − 42.8 and 0.23: what their authors'
     figures give, of which not every point is here."""
-    by_d = thresholds.Laws.of(*thresholds._columns(published.RELEASED_THRESHOLD_BY_D))
-    by_p = thresholds.Laws.of(*thresholds._columns(published.RELEASED_THRESHOLD_BY_P))
+    by_d = scaling.Laws.of(*scaling._columns(published.RELEASED_THRESHOLD_BY_D))
+    by_p = scaling.Laws.of(*scaling._columns(published.RELEASED_THRESHOLD_BY_P))
     assert abs(by_d.slope - 1.71) < 0.02
     assert abs(by_p.slope - 0.23) < 0.05
     assert abs(by_d.ranked["linear"].parameters[1] - 15.2) < 0.5
