@@ -4,6 +4,7 @@ that is killed, or a disk that fills up, costs at most the chunk in flight."""
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -848,8 +849,11 @@ def test_killed_at_random_moments(server, tmp_path):
     seconds = time.perf_counter() - start
     rng = np.random.default_rng(0)
     kills, inside = 0, 0
-    while kills < 25:
-        path, held = tmp_path / f"{kills}", set()
+    for folder in itertools.count():
+        if kills >= 25:
+            break
+        # By its own number: a run that ends before its kill leaves `kills` as it was.
+        path, held = tmp_path / f"{folder}", set()
         while True:
             child = server.start(path, chunks)
             time.sleep(rng.uniform(0, 0.6 * seconds))
