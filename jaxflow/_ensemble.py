@@ -28,7 +28,7 @@ from ._batch import (
 from ._checks import check_count, check_positive
 from ._fingerprint import describe
 from ._gridded import ONCE, RESERVED, gridded, gridded_records, row_dims
-from ._machine import available_bytes, check_room, cores
+from ._machine import available_bytes, check_room, cores, release_programs
 from ._methods import AbstractMethod
 from ._observables import Observable
 from ._padding import row_rung, rung
@@ -340,6 +340,7 @@ class _Engine:
                     self._prepared(member, method) for member in part[len(ready) :]
                 ]
                 ready = []
+                release_programs()
                 by_shape: dict[Any, list[int]] = {}
                 for index, run in enumerate(runs):
                     by_shape.setdefault(signature(run), []).append(index)

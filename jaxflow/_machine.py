@@ -7,7 +7,8 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-# The share of what is free that an ensemble takes unless told otherwise.
+# The share of what is free that an ensemble takes unless told otherwise, and of the
+# memory maps that a process may have before programs are released.
 _SHARE = 0.75
 
 
@@ -48,6 +49,32 @@ def _host_bytes() -> float:
         return max(free, float(told["MemAvailable"].split()[0]) * 1024)
     except (OSError, ValueError, KeyError):
         return 2.0**32
+
+
+def release_programs() -> None:
+    """Has jax forget its compiled programs where they are about to be too many.
+
+    Each holds some memory maps. Linux allows a process 65530 by default, and the
+    compiler crashes beyond. A sweep over many n gets there, since the small programs
+    that draw problems are compiled for each size.
+    """
+    limit = _map_limit()
+    if limit is not None and _maps() > _SHARE * limit:
+        jax.clear_caches()
+
+
+def _map_limit() -> int | None:
+    try:
+        return int(Path("/proc/sys/vm/max_map_count").read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _maps() -> int:
+    try:
+        return Path("/proc/self/maps").read_bytes().count(b"\n")
+    except OSError:
+        return 0
 
 
 def check_room(need: float | int, memory: float | int, run: Any, workers: int) -> None:
