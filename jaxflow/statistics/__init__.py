@@ -21,5 +21,7 @@ from ._probability import Proportion as Proportion
 from ._probability import compare_proportions as compare_proportions
 from ._probability import holm as holm
 from ._probability import proportion as proportion
+from ._threshold import LackOfFit as LackOfFit
 from ._threshold import Threshold as Threshold
 from ._threshold import fit_threshold as fit_threshold
+from ._threshold import lack_of_fit as lack_of_fit

@@ -143,6 +143,41 @@ def fit_threshold(
 
 
 @dataclasses.dataclass(frozen=True)
+class LackOfFit:
+    """How far shares lie from a fitted P(n).
+
+    - `deviance`: 2 Σ over n of k log(k/(m P)) + (m − k) log((m − k)/(m (1 − P))).
+    - `degrees`: how many values of n there are beyond the two that fix N and s.
+    - `p_value`: of a χ² with so many degrees at least as large; nan with none. It
+      needs several runs at most n.
+    """
+
+    deviance: float
+    degrees: int
+    p_value: float
+
+
+def lack_of_fit(fit: Threshold, n: Any, successes: Any, trials: Any = 1) -> LackOfFit:
+    """Whether P(n) is logistic at all: the deviance of a fit to these runs.
+
+    Where it is not, N of the fit depends on which n were run, and is not quite where
+    half of the runs converge. Arguments as for [`fit_threshold`][], which raises the
+    same errors; `fit` is what that returned for them.
+    """
+    data = Counts.collect(n, successes, trials)
+    k, m, P = data.successes, data.trials, fit.probability(data.n)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = special.xlogy(k, k / (m * P)) + special.xlogy(
+            m - k, (m - k) / (m * (1 - P))
+        )
+    # A step that puts 0 or 1 where the runs do too fits them.
+    terms = np.where((k == m * P) & ((k == 0) | (k == m)), 0, terms)
+    deviance, degrees = float(2 * terms.sum()), len(data.n) - 2
+    p_value = float(stats.chi2.sf(deviance, degrees)) if degrees > 0 else np.nan
+    return LackOfFit(deviance, degrees, p_value)
+
+
+@dataclasses.dataclass(frozen=True)
 class Peak:
     """The most likely N and s, and the log-likelihood there."""
 
