@@ -59,17 +59,22 @@ def converged(records: xr.Dataset) -> xr.DataArray:
     return (records.loss < 1 / (2 * records.n)) & (records.lower > 0)
 
 
-def samples(records: xr.Dataset, name: str, all_runs: bool = False) -> list[np.ndarray]:
-    """The values of one measure, one array for each n."""
-    keep = np.ones_like(records.loss, bool) if all_runs else converged(records).values
+def samples(
+    records: xr.Dataset, name: str, keep: xr.DataArray | None = None
+) -> list[np.ndarray]:
+    """The values of one measure of the runs to `keep`, one array for each n."""
+    kept = np.ones(records.loss.shape, bool) if keep is None else keep.values
     values = records[name].transpose("n", "seed").values
-    return [row[own] for row, own in zip(values, keep, strict=True)]
+    return [row[own] for row, own in zip(values, kept, strict=True)]
 
 
-def fit(records: xr.Dataset, name: str, average: str, all_runs: bool = False) -> Any:
-    """The power law in n with a 95 % interval; None where a value is not positive (an
-    example that is lost makes the lower bound 0) or fewer than two runs are left."""
-    runs = samples(records, name, all_runs)
+def fit(
+    records: xr.Dataset, name: str, average: str, keep: xr.DataArray | None = None
+) -> Any:
+    """The power law in n with a 95 % interval, of the runs to `keep`; None where a
+    value is not positive (an example that is lost makes the lower bound 0) or fewer
+    than two runs are left."""
+    runs = samples(records, name, keep)
     if any(len(row) < 2 or np.any(row <= 0) for row in runs):
         return None
     return power_law(records.n.values, runs, average=average)
@@ -89,7 +94,7 @@ def summary(records: xr.Dataset) -> list[dict[str, Any]]:
     rows = []
     for name, label in MEASURES.items():
         for average, words in AVERAGES.items():
-            law = fit(end, name, average)
+            law = fit(end, name, average, converged(end))
             if law is None:
                 continue
             # What the authors fitted is the mean before the log.
@@ -112,13 +117,17 @@ def summary(records: xr.Dataset) -> list[dict[str, Any]]:
                     agrees=None
                     if target is None
                     else _inside(target, law, rounding) == "inside",
+                    target=target,
+                    source="the authors' released slope"
+                    if protocol == "released"
+                    else "the text, “close to −1/2”",
                     note=note,
                 )
             )
     if 1000 in end.n.values:
         for name, label in MEASURES.items():
             index = end.n.values.tolist().index(1000)
-            values = samples(end, name)[index]
+            values = samples(end, name, converged(end))[index]
             if len(values) < 2:
                 continue
             value, low, high = log_mean(values)
@@ -132,6 +141,8 @@ def summary(records: xr.Dataset) -> list[dict[str, Any]]:
                     low=low,
                     high=high,
                     agrees=low <= published <= high if compared else None,
+                    target=published,
+                    source="the authors' released value",
                 )
             )
     return rows
@@ -173,7 +184,7 @@ def _slope_rows(end: xr.Dataset) -> list[tuple[str, ...]]:
     for name, label in MEASURES.items():
         for average, words in AVERAGES.items():
             for all_runs in (False, True):
-                law = fit(end, name, average, all_runs)
+                law = fit(end, name, average, None if all_runs else converged(end))
                 cells = ("–", "a value is 0 or negative", "–")
                 if law is not None:
                     rms = f"{law.residual_rms:.3f}"
@@ -184,9 +195,11 @@ def _slope_rows(end: xr.Dataset) -> list[tuple[str, ...]]:
 
 
 def _horizon_rows(records: xr.Dataset) -> Any:
+    # The same runs at each: at an early time L < 1/(2n) would pick those that are fast.
+    kept = converged(at_end(records))
     for horizon in records.horizon.values:
         there = records.sel(horizon=horizon)
-        laws = [fit(there, name, "log-of-mean") for name in MEASURES]
+        laws = [fit(there, name, "log-of-mean", kept) for name in MEASURES]
         yield (
             f"{horizon:g} t_∞",
             *("–" if x is None else f"{x.exponent:.3f} {_interval(x)}" for x in laws),
@@ -218,7 +231,7 @@ def draw(records: xr.Dataset) -> Figure:
     n = end.n.values
     figure, axes = plt.subplots(2, 2, figsize=(7.0, 5.4), sharex=True)
     for axis, name, colour in zip(axes.flat, MEASURES, COLOURS, strict=True):
-        runs = samples(end, name)
+        runs = samples(end, name, converged(end))
         for size, values in zip(n, runs, strict=True):
             axis.plot(
                 np.full(len(values), size), values, ".", color=colour, alpha=0.25, ms=4,
@@ -231,7 +244,7 @@ def draw(records: xr.Dataset) -> Figure:
                 n, mean, [mean - low, high - mean], fmt="o", ms=3, color=colour, lw=0.8,
                 zorder=3, label="mean over runs",
             )  # fmt: skip
-        law = fit(end, name, "log-of-mean")
+        law = fit(end, name, "log-of-mean", converged(end))
         if law is not None:
             axis.plot(
                 n, law.predict(n), color="black", lw=1.0, zorder=2,

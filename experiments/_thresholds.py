@@ -33,6 +33,8 @@ OURS, THEIRS = "#1b6ca8", "#c1440e"
 # A run's name: n, d, p, seed.
 Name = tuple[int, int, int, int]
 
+# The range of `about`.
+LOCAL = 0.05
 # Where a run ends is kept in float32.
 _ROUNDING = 1e-5
 
@@ -67,6 +69,10 @@ class Search:
     max_runs: int
     grid: float = 0.015
 
+    def step(self, low: int, high: int) -> int:
+        """Between candidates, where N is thought to lie between these."""
+        return max(1, round(self.grid * (low + high) / 2))
+
 
 class Runs:
     """Runs of one protocol by name; those not known are made if there is a `folder`.
@@ -89,11 +95,12 @@ class Runs:
 
     def make(self, sizes: Sequence[tuple[int, int, int]], seeds: int) -> None:
         """Runs 0 … seeds − 1 at each (n, d, p)."""
-        missing = [
-            size
-            for size in dict.fromkeys(sizes)
-            if any((*size, seed) not in self.known for seed in range(seeds))
-        ]
+        missing, first = [], seeds
+        for size in dict.fromkeys(sizes):
+            unknown = [k for k in range(seeds) if (*size, k) not in self.known]
+            if unknown:
+                missing.append(size)
+                first = min(first, unknown[0])
         if not missing:
             return
         if self._folder is None:
@@ -108,7 +115,7 @@ class Runs:
             d=d,
             p=p,
             grid="zip",
-            seeds=seeds,
+            seeds=range(first, seeds),
             inputs="sphere",
             init=self.protocol.init,
             method=self.protocol.method,
@@ -147,16 +154,21 @@ class Runs:
         high: int,
         how: Search,
         horizon: float | None = None,
+        step: int | None = None,
     ) -> statistics.ThresholdSearch:
-        """The threshold at d, with p(n) neurons, for convergence (by `horizon`)."""
+        """The threshold at d, with p(n) neurons, for convergence (by `horizon`), from
+        n that are `step` apart (left out: as `how` says)."""
         used = Counter[int]()
 
         def run(points: np.ndarray) -> np.ndarray:
             asked = Counter(points.tolist())
-            # One call, with equally many seeds for each n asked for. What a smaller
-            # number would have done for waits until it is asked for.
-            seeds = max(used[n] + count for n, count in asked.items())
-            self.make([(n, d, p(n)) for n in asked], seeds)
+            # A call gives each of its n equally many seeds: one call for each number,
+            # so that no run is made which nobody asked for.
+            by_seeds: dict[int, list[int]] = {}
+            for n, count in asked.items():
+                by_seeds.setdefault(used[n] + count, []).append(n)
+            for seeds, sizes in by_seeds.items():
+                self.make([(n, d, p(n)) for n in sizes], seeds)
             found = []
             for n in points.tolist():
                 found.append(_by(self.known[n, d, p(n), used[n]], horizon))
@@ -167,7 +179,7 @@ class Runs:
         # matrix, as fewer of them are.
         minimum = 2 * d if self.protocol.init == "uniform" else 1
         low = max(low, minimum)
-        step = max(1, round(how.grid * (low + high) / 2))
+        step = step or how.step(low, high)
         return statistics.find_threshold(
             run,
             low,
@@ -268,9 +280,12 @@ def row(
     low: Any = None,
     high: Any = None,
     agrees: bool | None = None,
+    target: Any = None,
+    source: str = "",
     note: str = "",
 ) -> dict[str, Any]:
-    """One line of summary.json; numbers that are not finite become null."""
+    """One line of summary.json; numbers that are not finite become null. `agrees` is
+    with the `target`, which comes from the `source`."""
     content = {
         "quantity": quantity,
         "paper": paper,
@@ -279,6 +294,8 @@ def row(
         "low": low,
         "high": high,
         "agrees": agrees,
+        "target": target,
+        "source": source,
         "note": note,
     }
     return {key: _plain(value) for key, value in content.items()}
@@ -290,6 +307,25 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.6g}") if np.isfinite(value) else None
     return value
+
+
+def about(
+    n: np.ndarray, successes: np.ndarray, trials: np.ndarray
+) -> statistics.Threshold:
+    """N of the runs within 5 % of it. The probability is not a logistic function of n:
+    fitted over a wide range, N depends on the range and is not where half of the runs
+    converge. A search has few runs outside; a grid, fitted so, can be compared to it.
+    """
+    fit = statistics.fit_threshold(n, successes, trials)
+    for _ in range(20):
+        near = np.abs(n - fit.estimate) <= LOCAL * fit.estimate
+        if near.sum() < 2 or not np.isfinite(fit.estimate):
+            break
+        before = fit.estimate
+        fit = statistics.fit_threshold(n[near], successes[near], trials[near])
+        if fit.estimate == before:
+            break
+    return fit
 
 
 def write_summary(folder: Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -13,7 +13,8 @@ from typing import ClassVar
 import tyro
 
 from . import _published as published
-from ._scaling import Scaling, ScalingConfig, scaling_figure
+from ._scaling import Scaling, ScalingConfig
+from ._scaling_figure import scaling_figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Config(ScalingConfig):
             published=published.RELEASED_THRESHOLD_BY_D,
             # Appendix B: the published runs are at n that are d apart.
             spacing=float,
+            stated_law=published.RELEASED_LAW_OF_D,
+            stated_slope=published.RELEASED_SLOPE_OF_D,
             slope=(1.0, 1.0),
             claim="linear in d (slope 1)",
         )

@@ -124,8 +124,9 @@ def report(config: Config) -> str:
         "".join(f"- `{name}`: {about}.\n" for name, about in PROTOCOLS.items()),
         "## Summary\n",
         "Ours with 95 % intervals in brackets. “Agrees” is under the protocol that is "
-        "named: `released` is compared with the authors' number, `paper` and `flow` "
-        "with the paper's. A dash: not stated, or nothing to compare with.\n",
+        "named: `released` is compared with what the authors released, `paper` and "
+        "`flow` with the text; each `summary.json` names the number. A dash: not "
+        "stated, or nothing to compare with.\n",
         summary_table(figures),
         disagreements(figures),
     ]
@@ -190,13 +191,11 @@ def disagreements(figures: dict[int, list[Part]]) -> str:
             for row in part.rows:
                 if row["agrees"] is not False:
                     continue
-                source = "released" if part.protocol == "released" else "paper"
-                target = row[source] if row[source] is not None else row["released"]
                 note = f" ({row['note']})" if row["note"] else ""
                 lines.append(
                     f"- Figure {figure}, `{part.name}`, {row['quantity']}: "
                     f"{_number(row['ours'])}{_interval(row)} against "
-                    f"{_number(target)}{note}.\n"
+                    f"{_number(row['target'])} ({row['source']}){note}.\n"
                 )
     if not lines:
         return ""

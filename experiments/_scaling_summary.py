@@ -1,0 +1,123 @@
+"""Figures 3 and 4 as rows for the report: our numbers beside the published ones."""
+
+from typing import Any
+
+import numpy as np
+from scipy.stats import norm
+
+from ._scaling import Scaling, by_when
+from ._scaling_laws import MISFIT, Laws, Results, scaling_laws
+from ._thresholds import Runs, row, standard_error
+
+
+def scaling_summary(
+    scaling: Scaling, runs: Runs, found: Results
+) -> list[dict[str, Any]]:
+    """The rows for the report."""
+    figure = scaling.figure.replace("figure", "Figure ")
+    x, released = scaling.along, runs.protocol.name == "released"
+    ours = scaling_laws(found)
+    rows = []
+    if ours is not None:
+        rows.append(_slope_row(scaling, ours, f"{figure}: slope of log N on log {x}"))
+        stated = scaling.stated_law.split(":")[0]
+        best = ours.best
+        note = "Akaike weights " + ", ".join(
+            f"{name} {fit.weight:.2g}" for name, fit in ours.ranked.items()
+        )
+        note += f"; χ² of the best has p = {best.p_value:.2g}"
+        if best.p_value < MISFIT:
+            note += ": none of the three fits, and errors were widened until one does"
+        rows.append(
+            row(
+                f"{figure}: law of N({x})",
+                paper=scaling.claim,
+                released=scaling.stated_law,
+                ours=f"{best.name}: {ours.formula(best.name, x)}",
+                # Not refuted is all that so few points can say.
+                agrees=bool(ours.ranked[stated].weight > 0.05) if released else None,
+                target=scaling.stated_law,
+                source="the authors' released law",
+                note=note,
+            )
+        )
+    alike = scaling_laws(found, scaling.published)
+    if alike is not None and released:
+        # N(x) is no power of x, so that the slope depends on the range.
+        mine = [value for value in found if value in scaling.published]
+        their = Laws.of(mine, [scaling.published[value] for value in mine])
+        what = f"{figure}: slope of log N on log {x}, at the published {x} alone"
+        rows.append(_slope_row(scaling, alike, what, their))
+    shared = [value for value in found if value in scaling.published]
+    by = by_when(runs)
+    for value, search in found.items():
+        fit = search.threshold
+        if np.isfinite(fit.high - fit.low) and value in scaling.published:
+            theirs = scaling.published[value]
+            # Jointly at 95 % over the values compared, and half of their spacing.
+            joint = norm.ppf(1 - 0.025 / len(shared)) * standard_error(fit)
+            allowed = joint + scaling.spacing(value) / 2
+            agrees = bool(abs(theirs - fit.estimate) <= allowed) if released else None
+            note = (
+                f"allowed: ± {allowed:.3g} (joint 95 % over {len(shared)} comparisons, "
+                f"{joint:.3g}, and half the spacing {scaling.spacing(value):g} of the "
+                f"published runs)"
+            )
+        else:
+            theirs, agrees, note = None, None, ""
+        rows.append(
+            row(
+                f"{figure}: N at d = {scaling.size(value)[0]}, "
+                f"p = {scaling.size(value)[1]}{by}",
+                released=theirs,
+                ours=fit.estimate,
+                low=fit.low,
+                high=fit.high,
+                agrees=agrees,
+                target=theirs,
+                source="" if theirs is None else "the authors' released N",
+                note=note,
+            )
+        )
+    undecided = sum(
+        not (run.converged or run.stationary) for run in runs.known.values()
+    )
+    if runs.protocol.name == "flow":
+        rows.append(
+            row(
+                f"{figure}: undecided runs of the flow",
+                ours=undecided,
+                note=f"of {len(runs.known)}, by {runs.protocol.horizons[-1]:g} t_∞",
+            )
+        )
+    return rows
+
+
+def _slope_row(
+    scaling: Scaling, ours: Laws, what: str, theirs: Laws | None = None
+) -> dict[str, Any]:
+    """Judged by the text, or by `theirs`, a fit like ours to published points."""
+    if theirs is None:
+        low, high = scaling.slope
+        agrees = bool(ours.low <= high and ours.high >= low)
+        if low < high:
+            # A range of slopes is claimed: all of ours must lie in it.
+            agrees = bool(low < ours.low and ours.high < high)
+        target, source = scaling.claim, "the text"
+    else:
+        joint = np.hypot(ours.high - ours.low, theirs.high - theirs.low) / 2
+        agrees = bool(abs(ours.slope - theirs.slope) <= joint)
+        target = f"{theirs.slope:.2f} [{theirs.low:.2f}, {theirs.high:.2f}]"
+        source = "the published points, fitted alike"
+    return row(
+        what,
+        paper=scaling.claim if theirs is None else None,
+        released=scaling.stated_slope if theirs is None else theirs.slope,
+        ours=ours.slope,
+        low=ours.low,
+        high=ours.high,
+        agrees=agrees,
+        target=target,
+        source=source,
+        note=f"judged by {source}",
+    )
