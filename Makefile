@@ -28,9 +28,13 @@ figures: $(READY)
 	$(BIN)/python -m experiments.figure2 --protocol released --width 4 --size $(SIZE)
 	$(BIN)/python -m experiments.report
 
-# Everything that is timed, on an otherwise idle machine: about an hour.
+# Everything that is timed, on an otherwise idle machine: some hours, most of which are
+# the paper's figures. pip takes the highest version of both indices, and 2.9+cpu counts
+# as higher than PyPI's 2.9, which on Linux brings CUDA along.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 benchmarks: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[peers]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints.txt --extra-index-url $(TORCH_INDEX) -e '.[peers]'
 	$(BIN)/python -m benchmarks
 
 lint: $(READY)

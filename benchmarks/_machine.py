@@ -3,17 +3,18 @@
 No host names and no paths: the files are published.
 """
 
+import datetime
 import importlib.metadata
 import os
 import platform
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from jaxflow._machine import cores as cores
-from jaxflow.records import checkout
 
 PACKAGES = (
     "jax",
@@ -29,6 +30,9 @@ PACKAGES = (
 
 # A load above this says that somebody else was computing.
 IDLE = 0.5
+
+# What the benchmarks write themselves is no change of what they measure.
+_WRITTEN = ("benchmarks/results", "benchmarks/README.md")
 
 
 def device_folder() -> str:
@@ -74,12 +78,37 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """The commit of the checkout, with + where files differ from it. A machine to which
-    files were copied has none."""
+    """The commit of the checkout, with + where tracked files differ from it, apart from
+    results and their report. A machine to which files were copied has none."""
 
-    told, changed = checkout(Path(__file__).parent)
-    told = told or os.environ.get("JAXFLOW_COMMIT", "unknown")
-    return told + ("+" if changed else "")
+    def git(*arguments: str) -> str | None:
+        command = ["git", "--no-optional-locks", "-C", str(Path(__file__).parent)]
+        try:
+            done = subprocess.run(
+                [*command, *arguments], capture_output=True, text=True, check=False
+            )
+        except OSError:
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    # A folder that was copied into some other checkout is not part of it.
+    if git("ls-files", "--error-unmatch", "__init__.py") is None:
+        return os.environ.get("JAXFLOW_COMMIT", "unknown")
+    apart = [f":(exclude,top){path}" for path in _WRITTEN]
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", *apart)
+    return (git("rev-parse", "HEAD") or "unknown") + ("+" if changed else "")
+
+
+def provenance() -> dict[str, Any]:
+    """What every file of results says of its making. To be asked before measuring:
+    afterwards the checkout may be another."""
+    return {
+        "platform": jax.devices()[0].platform,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "commit": commit(),
+        "machine": describe(),
+        "versions": versions(),
+    }
 
 
 def _cpu_model() -> str:

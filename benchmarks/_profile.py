@@ -8,6 +8,9 @@ from typing import Any
 
 import jax
 
+# Copies to and from a GPU belong to the call and not to the dynamics; those within it
+# are what XLA makes of a loop, and count.
+_TRANSFERS = ("MemcpyH2D", "MemcpyD2H")
 # Loops and markers contain or repeat what is counted by itself.
 _CONTAINERS = (
     "while",
@@ -47,6 +50,6 @@ def _durations(data: Any) -> collections.Counter[str]:
             if not (computes or (device and line.name.startswith("Stream"))):
                 continue
             for event in line.events:
-                if not event.name.startswith(_CONTAINERS):
+                if not event.name.startswith((*_CONTAINERS, *_TRANSFERS)):
                     spent[event.name.split(".")[0]] += event.duration_ns
     return spent

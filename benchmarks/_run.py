@@ -4,8 +4,8 @@ A module has PARAMETERS, a mapping from size to a dataclass, and
 `measure(parameters, seed) -> Findings`.
 """
 
+import contextvars
 import dataclasses
-import datetime
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +38,11 @@ class Table:
 
 @dataclasses.dataclass
 class Findings:
-    """`measured`: target key → its value (a number or a `Spread`) and a remark."""
+    """`measured`: target key → its value (a number or a `Spread`) and a remark.
+
+    Within `run` all that is found so far is written after each table, so that a module
+    that is ended at its limit leaves what it has.
+    """
 
     tables: list[Table] = dataclasses.field(default_factory=list)
     measured: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
@@ -51,12 +55,27 @@ class Findings:
         rows: Sequence[Sequence[Any]],
         note: str = "",
     ) -> None:
-        self.tables.append(Table(title, header, rows, note))
+        """A table that grows is given again under its title and replaces itself."""
+        new = Table(title, header, list(rows), note)
+        titles = [table.title for table in self.tables]
+        if title in titles:
+            self.tables[titles.index(title)] = new
+        else:
+            self.tables.append(new)
+        save = _SAVE.get()
+        if save is not None:
+            save(self)
 
     def target(self, key: str, value: "float | Spread", remark: str = "") -> None:
         spread = dataclasses.asdict(value) if isinstance(value, Spread) else {}
         median = spread["median"] if spread else float(value)
         self.measured[key] = {"value": median, "spread": spread, "remark": remark}
+
+
+# How `run` writes the findings of the module that it runs.
+_SAVE: contextvars.ContextVar[Callable[[Findings], Any] | None] = (
+    contextvars.ContextVar("save", default=None)
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,31 +111,44 @@ def run(
     """Measures, writes <device>/<name>.json, and prints what it says."""
     chosen = parameters_for(parameters, settings.size)
     before = _machine.load()
-    found = measure(chosen, settings.seed)
-    content = {
-        "name": name,
-        "size": settings.size,
-        "platform": "cpu" if _machine.on_cpu() else "gpu",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": _machine.commit(),
-        "seed": settings.seed,
-        "dtype": found.dtype,
-        "machine": _machine.describe(),
-        "versions": _machine.versions(),
-        "load_before": before,
-        "warnings": warnings_about(before),
-        "parameters": dataclasses.asdict(chosen),
-        "measured": found.measured,
-        "tables": [dataclasses.asdict(table) for table in found.tables],
-    }
-    folder = settings.results / _machine.device_folder()
-    if settings.size == "quick":
-        folder /= "quick"
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    write_text(folder, f"{name}.json", text)
+    made_on = _machine.provenance()
+    folder = folder_of(settings.results, settings.size)
+
+    def save(found: Findings, complete: bool = False) -> dict[str, Any]:
+        content = {
+            "name": name,
+            "size": settings.size,
+            "complete": complete,
+            **made_on,
+            "seed": settings.seed,
+            "dtype": found.dtype,
+            "load_before": before,
+            "warnings": warnings_about(before),
+            "parameters": dataclasses.asdict(chosen),
+            "measured": found.measured,
+            "tables": [dataclasses.asdict(table) for table in found.tables],
+        }
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        write_text(folder, f"{name}.json", text)
+        return content
+
+    token = _SAVE.set(save)
+    try:
+        found = measure(chosen, settings.seed)
+    finally:
+        _SAVE.reset(token)
+    content = save(found, complete=True)
     sys.stdout.write(told(content))
     return content
+
+
+def folder_of(results: Path, size: str) -> Path:
+    """Where a module writes on this device; quick runs stay apart."""
+    folder = results / _machine.device_folder()
+    if size == "quick":
+        folder /= "quick"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def warnings_about(before: float | None) -> list[str]:

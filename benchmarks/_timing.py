@@ -11,8 +11,11 @@ from typing import Any
 
 import numpy as np
 
-# The fewest steps in a call that is timed.
+# The fewest and the most steps in a call that is timed. Times are float32 and one step
+# of descent is a time of 1: from 2²⁴ on they are no longer exact integers, and a run
+# would not make the steps that it is divided by.
 _FEWEST = 4
+_MOST = 2**22
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,16 +115,22 @@ def race(
 
 
 def fitting(one: Contender, seconds_each: float) -> int:
-    """How many steps take about so long. Compiles and warms up on the way."""
+    """How many steps take about so long, 2²² at most. Compiles and warms up on the
+    way."""
     unit = max(_FEWEST, one.granularity)
     unit += -unit % one.granularity
+    most = max(unit, _whole(_MOST, one.granularity))
     one.advance(unit)
     steps = unit
     while True:
         taken = seconds(lambda count=steps: one.advance(count))
-        if taken >= 0.2 * seconds_each:
-            wanted = steps * seconds_each / taken
-            return max(unit, int(wanted) // one.granularity * one.granularity)
+        if taken >= 0.2 * seconds_each or steps == most:
+            wanted = min(steps * seconds_each / max(taken, 1e-9), most)
+            return max(unit, _whole(wanted, one.granularity))
         growth = min(10.0, 0.5 * seconds_each / max(taken, 1e-9))
-        larger = int(steps * max(growth, 1.5)) + one.granularity
-        steps = larger // one.granularity * one.granularity
+        larger = steps * max(growth, 1.5) + one.granularity
+        steps = _whole(min(larger, most), one.granularity)
+
+
+def _whole(steps: float, granularity: int) -> int:
+    return int(steps) // granularity * granularity

@@ -7,7 +7,7 @@ converged once its loss certifies that every example is fitted, `LossBelow()`. T
 at which it does is kept, so that the probability is known at each horizon: the paper's
 t_∞ = 1.5 t_n and multiples of it. Both methods run on the same problems, in float32.
 Records are kept after each batch of seeds; a run that was cut off goes on where it
-stopped, and `--redraw` only writes figure and table again.
+stopped, and `--redraw` only writes figure and table again. All of it takes hours.
 """
 
 import dataclasses
@@ -24,8 +24,9 @@ import jaxflow
 from experiments._output import progress, write_text
 from jaxflow import theory
 
-from . import _convergence_report
+from . import _convergence_report, _machine
 from ._criteria import top_eigenvalue
+from ._run import RESULTS, folder_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +49,9 @@ class Config:
     check_seeds: int = 8
     horizons: tuple[float, ...] = (1.0, 2.0)
     """Horizons, in units of t_∞."""
-    output: Path = Path("benchmarks/results/cpu")
+    seed: int = 0
+    """The first of the seeds."""
+    results: Path = RESULTS
     redraw: bool = False
     """Write figure and table again from the records, without running."""
 
@@ -102,13 +105,13 @@ def measure(config: Config, n: int, seed: int) -> list[dict[str, Any]]:
 def main(config: Config) -> None:
     if config.size == "quick":
         # Its records stay apart from those of the full run.
-        config = dataclasses.replace(
-            config, sizes=(1000,), seeds=2, output=config.output / "quick"
-        )
-    config.output.mkdir(parents=True, exist_ok=True)
-    path = config.output / "convergence_probability.json"
+        config = dataclasses.replace(config, sizes=(1000,), seeds=2)
+    folder = folder_of(config.results, config.size)
+    path = folder / "convergence_probability.json"
+    made_on = {**_machine.provenance(), "dtype": "float32"}
     # More sizes or seeds add to the records; anything else starts them anew.
-    added = ("redraw", "output", "size", "sizes", "seeds", "batch")
+    # Files that are older name their folder "output".
+    added = ("redraw", "output", "results", "size", "sizes", "seeds", "seed", "batch")
     settings = dataclasses.asdict(config)
     settings = {k: v for k, v in settings.items() if k not in added}
     settings = json.loads(json.dumps(settings))
@@ -119,19 +122,27 @@ def main(config: Config) -> None:
             content = old
     if not config.redraw:
         done = {(run["n"], run["seed"]) for run in content["runs"]}
+        last = config.seed + config.seeds
         # All sizes for one batch of seeds before the next, so that a run that is cut
         # off has as many seeds at each.
         todo = [
-            [(n, seed) for seed in range(first, first + config.batch)]
-            for first in range(0, config.seeds, config.batch)
+            [(n, seed) for seed in range(first, min(first + config.batch, last))]
+            for first in range(config.seed, last, config.batch)
             for n in config.sizes
         ]
         for cells in progress(todo, len(todo), "batches"):
-            for n, seed in cells:
-                if seed < config.seeds and (n, seed) not in done:
-                    content["runs"] += measure(config, n, seed)
-            write_text(config.output, path.name, json.dumps(content, indent=1) + "\n")
-    sys.stdout.write(_convergence_report.write(config.output, content))
+            missing = [cell for cell in cells if cell not in done]
+            for n, seed in missing:
+                # Each with its commit, since a later run may add to the file.
+                content["runs"] += [
+                    {**record, "commit": made_on["commit"]}
+                    for record in measure(config, n, seed)
+                ]
+            if missing:
+                content |= made_on
+                text = json.dumps(content, indent=1) + "\n"
+                write_text(folder, path.name, text)
+    sys.stdout.write(_convergence_report.write(folder, content))
 
 
 if __name__ == "__main__":

@@ -17,10 +17,10 @@ import numpy as np
 import jaxflow
 from jaxflow._padding import row_rung, rung
 
-from . import _pieces, _process, _run
+from . import _kernels, _pieces, _process, _run
 from ._contenders import autograd, engine, one_at_a_time
 from ._engine import DENSE, ORTHOGONAL, Case
-from ._timing import race
+from ._timing import Spread, race
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,10 +82,11 @@ def measure(parameters: Parameters, seed: int) -> _run.Findings:
     _rates(found, parameters, seed)
     if parameters.pieces:
         _dense_step(found, parameters, seed)
-    figure5 = _sweep(parameters, seed, "5")
-    figure2 = _sweep(parameters, seed, "2")
-    _sweeps(found, {"5": figure5, "2": figure2})
     _bucket(found, parameters, seed)
+    told = {}
+    for figure in ("5", "2"):
+        told[figure] = _sweep(parameters, seed, figure)
+        _sweeps(found, told)
     return found
 
 
@@ -108,8 +109,10 @@ def _rates(found: _run.Findings, parameters: Parameters, seed: int) -> None:
             rows.append(
                 [case.label(), label, spread.scaled(1e6), spread.inverse(), ratio]
             )
-        if parameters.peers:
-            peer = timed.best([k for k in contenders if k.startswith("autograd")])
+        # None without PyTorch.
+        loops = [k for k in contenders if k.startswith("autograd")]
+        if loops:
+            peer = timed.best(loops)
             ratio = timed.ratio(peer, "simulate_ensemble")
             found.target(f"{name}_autograd", ratio, f"the loop's best: {peer}")
     found.table(
@@ -124,18 +127,27 @@ def _dense_step(found: _run.Findings, parameters: Parameters, seed: int) -> None
     """Where the time of a dense step goes."""
     case = parameters.dense
     n, d, p = case.n, case.d, case.width
-    plain = f"plain products, n = {n}"
+    forms, flop = _kernels.own_products(n, d, p, parameters.batch)
     # The library's arrays have the next sizes of its ladder.
-    padded = _pieces.stages(row_rung(n), d, rung(p), seed)
-    contenders = {plain: _pieces.stages(n, d, p, seed)[_pieces.STAGES[0]], **padded}
+    contenders = {**forms, **_pieces.stages(row_rung(n), d, rung(p), seed)}
     contenders["the library's step"] = engine(case, parameters.batch, seed)
     timed = race(contenders, parameters.repeats, parameters.seconds)
+    plain = timed.best(list(forms))
     whole = timed.spread("the library's step").median
-    flop = 4.0 * n * d * p
+    found.table(
+        f"Plain forms of the two products ({case.label()})",
+        ["products of W with", "μs", "useful GFlop/s"],
+        [_form(name, timed.spread(name), flop) for name in forms],
+        "Per network, without padding. The quickest is what the step is measured by.",
+    )
     rows, before = [], 0.0
-    for name in contenders:
+    for name in (plain, *_pieces.STAGES, "the library's step"):
         spread = timed.spread(name)
-        label = f"{name}, n = {row_rung(n)}" if name == _pieces.STAGES[0] else name
+        label = name
+        if name == plain:
+            label = f"the quickest plain form, n = {n}"
+        elif name == _pieces.STAGES[0]:
+            label = f"{name}, n = {row_rung(n)}"
         more = spread.median - before
         rows.append(
             [label, spread.scaled(1e6), 100 * more / whole, flop / spread.median / 1e9]
@@ -148,10 +160,12 @@ def _dense_step(found: _run.Findings, parameters: Parameters, seed: int) -> None
         "Per network and step, on all cores at once. Useful: 4 n d p, without padding.",
     )
     share = timed.ratio(plain, "the library's step").scaled(100)
-    remark = (
-        f"padding to n = {row_rung(n)} included; the rest is in the table of pieces"
-    )
+    remark = f"by {plain}; the step's padding to n = {row_rung(n)} included"
     found.target("dense_product_share", share, remark)
+
+
+def _form(name: str, spread: Spread, flop: float) -> list[Any]:
+    return [name, spread.scaled(1e6), flop / spread.median / 1e9]
 
 
 def _sweep(parameters: Parameters, seed: int, figure: str) -> tuple[Any, float]:
@@ -187,7 +201,7 @@ def _sweeps(found: _run.Findings, sweeps: dict[str, tuple[Any, float]]) -> None:
                     told["compiling"],
                     told["compilations"],
                     100 * told["useful_share"],
-                    100 * told["converged"],
+                    None if told["converged"] is None else 100 * told["converged"],
                 ]
             )
         padding = max(padding, 100 * (1 - rounds[0]["useful_share"]))
@@ -196,7 +210,9 @@ def _sweeps(found: _run.Findings, sweeps: dict[str, tuple[Any, float]]) -> None:
         found.target(f"{key}_seconds", rows[-len(rounds)][3], remark)
         if len(rounds) > 1:
             last = rounds[-1]
-            found.target(f"{key}_warm", last["seconds"] - last["compiling"])
+            late = last["compilations"]
+            remark = f"but {late} programs were compiled within" if late else ""
+            found.target(f"{key}_warm", last["seconds"], remark)
     found.target("padding_percent", padding, "the larger of the two figures' shares")
     found.table(
         "The paper's ensembles, by simulate_ensemble",

@@ -17,4 +17,27 @@ if [ -z "${PYTHON:-}" ]; then
         -e '.[experiments,benchmarks]' "${JAX_REQUIREMENT:-jax[cuda12]}"
 fi
 export XLA_PYTHON_CLIENT_PREALLOCATE=false
-exec "$PYTHON" -m benchmarks --limit 240 --budget 540 "$@"
+
+# "cpu" or the accelerator's platform, then the modules for that many devices.
+read -r platform modules < <("$PYTHON" -c '
+import jax
+from benchmarks.__main__ import on_accelerators
+devices = jax.devices()
+print(devices[0].platform, *on_accelerators(len(devices)))' | tail -n 1)
+if [ -z "${platform:-}" ]; then
+    echo "gpu.sh: jax does not start; see above." >&2
+    exit 1
+fi
+if [ "$platform" = cpu ] && [[ " $* " != *" --size quick "* ]]; then
+    echo "gpu.sh: jax sees no accelerator here, only a CPU. Is the driver installed, and" >&2
+    echo "does JAX_REQUIREMENT (jax[cuda12] by default) fit it? Without an accelerator," >&2
+    echo "'gpu.sh --size quick' shows whether the script works, and 'make benchmarks'" >&2
+    echo "measures the CPU." >&2
+    exit 1
+fi
+only=()
+if [[ " $* " != *" --only "* ]]; then
+    read -r -a names <<< "$modules"
+    only=(--only "${names[@]}")
+fi
+exec "$PYTHON" -m benchmarks --limit 240 --budget 540 "${only[@]}" "$@"

@@ -1,10 +1,12 @@
-"""benchmarks/README.md, from the files in benchmarks/results alone.
+"""benchmarks/README.md, from the files in benchmarks/results, and from reasons.md and
+tuning.md, which are written by hand.
 
 python -m benchmarks.report
 """
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,17 +32,25 @@ MODULES = (
 HEAD = """\
 # Benchmarks
 
-Written by `python -m benchmarks.report` from the files in `benchmarks/results`; do not
-edit. `python -m benchmarks` measures everything anew (`--size quick` in a few minutes,
-kept apart in `quick/` folders), `benchmarks/gpu.sh` does so on a bare GPU machine.
-`python -m benchmarks.NAME` measures one. Measure on an idle machine: a busy core has
-falsified one ratio by a factor of three.
+Written by `python -m benchmarks.report` from the files in `benchmarks/results`, from
+`reasons.md` and from `tuning.md`; do not edit. `python -m benchmarks` measures
+everything anew (`--size quick` in a few minutes, kept apart in `quick/` folders),
+`benchmarks/gpu.sh` does so on a bare GPU machine. `python -m benchmarks.NAME` measures
+one. Measure on an idle machine: a busy core has falsified one ratio by a factor of
+three.
 
-Numbers are medians of repeats with (least–greatest); contenders take turns. Two more
-benchmarks have tables of their own: `benchmarks/results/cpu/work_precision.md` (error
-against work) and `benchmarks/results/cpu/convergence_probability.md` (descent against
-the flow, by outcome).
+Numbers are medians of repeats with (least–greatest); contenders take turns.
+
+Two more benchmarks have tables of their own, and `python -m benchmarks` runs them by
+name only. Both go on where they were cut off, here on 2 cores:
+
+- `python -m benchmarks --only work_precision`, error against work, about 40 minutes:
+  `benchmarks/results/cpu/work_precision.md`.
+- `python -m benchmarks --only convergence_probability`, descent against the flow by
+  outcome, several hours: `benchmarks/results/cpu/convergence_probability.md`.
 """
+
+REASONS, TUNING = (RESULTS.parent / name for name in ("reasons.md", "tuning.md"))
 
 Files = dict[str, dict[str, dict[str, Any]]]
 
@@ -50,11 +60,31 @@ class Settings:
     """The report."""
 
     results: Path = RESULTS
-    output: Path = RESULTS.parent
+    output: Path | None = None
+    """The folder of README.md. Left out, benchmarks/ for the results that are kept
+    there, else the folder of the results."""
 
 
 def main(settings: Settings) -> None:
-    write_text(settings.output, "README.md", report(read(settings.results)))
+    output = settings.output
+    if output is None:
+        kept = settings.results.resolve() == RESULTS.resolve()
+        output = RESULTS.parent if kept else settings.results
+    text = report(
+        read(settings.results),
+        reasons_in(REASONS.read_text(encoding="utf-8")),
+        TUNING.read_text(encoding="utf-8"),
+    )
+    output.mkdir(parents=True, exist_ok=True)
+    write_text(output, "README.md", text)
+
+
+def reasons_in(text: str) -> dict[str, str]:
+    """Target key → what stands under its heading."""
+    _, *parts = re.split(r"^## (\S+) *$", text, flags=re.MULTILINE)
+    return {
+        key: reason.strip() for key, reason in zip(parts[::2], parts[1::2], strict=True)
+    }
 
 
 def read(results: Path) -> Files:
@@ -67,8 +97,10 @@ def read(results: Path) -> Files:
     return found
 
 
-def report(files: Files) -> str:
+def report(files: Files, reasons: Mapping[str, str], tuning: str) -> str:
     parts = [HEAD, "## Targets\n", _targets(files)]
+    parts += ["## Targets that are not met, and why\n", _unmet(files, reasons)]
+    parts += ["## What the measurements changed\n", tuning.strip() + "\n"]
     for device, modules in files.items():
         parts.append(f"## On {device}\n")
         for name in MODULES:
@@ -81,15 +113,34 @@ def _targets(files: Files) -> str:
     rows = []
     for target in TARGETS:
         cells = [target.module, target.claim, target.wanted()]
-        of_kind = {
-            device: modules
-            for device, modules in files.items()
-            if (device == "cpu") == (target.devices == "cpu")
-        }
-        answers = _answers(target, of_kind)
+        answers = _answers(target, _of_kind(target, files))
         rows += [[*cells, *answer] for answer in answers]
     header = ["by", "target", "wanted", "device", "measured", "met", "remark"]
     return markdown_table(header, rows)
+
+
+def _of_kind(target: Target, files: Files) -> Files:
+    """The devices that a target speaks of."""
+    return {
+        device: modules
+        for device, modules in files.items()
+        if any(file["platform"] == target.devices for file in modules.values())
+    }
+
+
+def _unmet(files: Files, reasons: Mapping[str, str]) -> str:
+    parts = []
+    for target in TARGETS:
+        for device, modules in _of_kind(target, files).items():
+            measured = modules.get(target.module, {}).get("measured", {})
+            entry = measured.get(target.key)
+            if entry is None or target.met(entry["value"]):
+                continue
+            value = judged(target, measured)[0]
+            why = reasons.get(target.key) or "No reason given yet."
+            heading = f"**{target.claim}**, on {device}: {value}, wanted "
+            parts.append(f"{heading}{target.wanted()}.\n\n{why}\n")
+    return "\n".join(parts) or "None of those that were measured.\n"
 
 
 def _answers(target: Target, of_kind: Files) -> list[list[str]]:
@@ -105,6 +156,9 @@ def _answers(target: Target, of_kind: Files) -> list[list[str]]:
 
 def _module(name: str, content: Mapping[str, Any]) -> str:
     parts = [f"### {name}\n", _made_on(content)]
+    # Files from before this was noted were written at the end only.
+    if not content.get("complete", True):
+        parts.append("_Incomplete: the module was ended before it had all._\n")
     parts += [f"_{warning}_\n" for warning in content["warnings"]]
     parts += [Table(**table).text() for table in content["tables"]]
     return "\n".join(parts)
@@ -122,9 +176,14 @@ def _made_on(content: Mapping[str, Any]) -> str:
     )
     return (
         f"{what}; {packages}; {content['dtype']}; seed {content['seed']}; commit "
-        f"{content['commit'][:12]}; {content['date']}; load before "
+        f"{_short(content['commit'])}; {content['date']}; load before "
         f"{content['load_before']}.\n"
     )
+
+
+def _short(commit: str) -> str:
+    """Twelve digits, and the + of a checkout that differed from its commit."""
+    return commit[:12] + ("+" if commit.endswith("+") and len(commit) > 12 else "")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ PARAMETERS = {
 
 def measure(parameters: Parameters, seed: int) -> _run.Findings:
     found = _run.Findings()
-    rows = []
+    rows: list[list[Any]] = []
     for count in _device_counts(parameters):
         flags = f"--xla_force_host_platform_device_count={count}"
         extra = {"XLA_FLAGS": flags} if _machine.on_cpu() else _visible(count)
@@ -49,26 +49,31 @@ def measure(parameters: Parameters, seed: int) -> _run.Findings:
             for _ in range(parameters.repeats)
         ]
         rows.append(_row(f"{count} devices", told))
-    alone = rows[0]
+        _show(found, parameters, rows)
     if _machine.on_cpu():
         for count in parameters.processes:
             told = [
                 _together(parameters, seed, count) for _ in range(parameters.repeats)
             ]
             rows.append(_row(f"{count} processes, one folder", told))
-    base, bits = alone[1].median, alone[-1]
-    for row in rows:
-        row.insert(2, row[1].median / base)
-        row[-1] = "yes" if row[-1] == bits else "**no**"
+            _show(found, parameters, rows)
+    return found
+
+
+def _show(found: _run.Findings, parameters: Parameters, rows: list[list[Any]]) -> None:
+    base, bits = rows[0][1].median, rows[0][-1]
+    shown = [
+        [on, taken, taken.median / base, more, "yes" if own == bits else "**no**"]
+        for on, taken, more, own in rows
+    ]
     found.table(
         f"{parameters.seeds} orthogonal networks, n = {parameters.n}, to t_∞",
         ["on", "call, s", "of one device's", "compiling, s", "same bits"],
-        rows,
+        shown,
         f"This machine has {_machine.cores()} cores and {jax.device_count()} device(s) "
         "of its own; more of either are simulated and can only add to the time. One "
         "device on a CPU is fed by a thread per core.",
     )
-    return found
 
 
 def _device_counts(parameters: Parameters) -> list[int]:

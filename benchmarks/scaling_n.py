@@ -36,8 +36,8 @@ PARAMETERS = {
         sizes=(1000, 4000, 16_000), fitted_from=1000, repeats=2, seconds=0.02
     ),
     "gpu": Parameters(
-        sizes=(1000, 100_000, 1_000_000, 10_000_000),
-        fitted_from=1_000_000,
+        sizes=(1000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000),
+        fitted_from=300_000,
         repeats=3,
         seconds=0.3,
     ),
@@ -46,7 +46,8 @@ PARAMETERS = {
 
 def measure(parameters: Parameters, seed: int) -> _run.Findings:
     found = _run.Findings()
-    rows, points = [], []
+    rows: list[list[Any]] = []
+    points = []
     for n in parameters.sizes:
         options = {"n": n, "seed": seed, "repeats": parameters.repeats}
         options["seconds"] = parameters.seconds
@@ -66,6 +67,32 @@ def measure(parameters: Parameters, seed: int) -> _run.Findings:
         )
         if n >= parameters.fitted_from:
             points.append((pairs, spread.median, told["program_bytes"]))
+        _growth(found, rows)
+    # Two points would lie on any power law.
+    if len(points) > 2:
+        pairs, times, held = np.log(np.array(points, float)).T
+        fits = [
+            [name, *_slope(pairs, y)] for name, y in (("time", times), ("memory", held))
+        ]
+        found.table(
+            f"Fitted exponents in n p, n ≥ {parameters.fitted_from}",
+            ["of", "exponent", "standard error"],
+            fits,
+            f"Least squares in the logarithms of {len(points)} sizes.",
+        )
+    return found
+
+
+def _slope(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """The slope of a line and its standard error, of three points or more."""
+    design = np.stack([x, np.ones_like(x)], axis=1)
+    line = np.linalg.lstsq(design, y, rcond=None)[0]
+    left = y - design @ line
+    variance = float(left @ left) / (len(x) - 2)
+    return float(line[0]), float(np.sqrt(variance / np.sum((x - x.mean()) ** 2)))
+
+
+def _growth(found: _run.Findings, rows: list[list[Any]]) -> None:
     header = [
         "n",
         "p",
@@ -83,15 +110,6 @@ def measure(parameters: Parameters, seed: int) -> _run.Findings:
         f"Program: what XLA allots to a run. Peak: of the {what}, from drawing the "
         "problem to the end, jax itself included.",
     )
-    if len(points) > 1:
-        pairs, times, held = np.log(np.array(points, float)).T
-        slopes = [float(np.polyfit(pairs, y, 1)[0]) for y in (times, held)]
-        found.table(
-            f"Fitted exponents in n p, n ≥ {parameters.fitted_from}",
-            ["of", "exponent"],
-            [["time", slopes[0]], ["memory", slopes[1]]],
-        )
-    return found
 
 
 def one(options: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pytest
 import jaxflow
 from benchmarks import (
     _contenders,
+    _kernels,
     _machine,
     _peers_descent,
     _peers_flow,
@@ -19,6 +20,7 @@ from benchmarks import (
     _run,
     _timing,
     ensemble,
+    precision,
     report,
     roofline,
     scaling_n,
@@ -30,6 +32,8 @@ from benchmarks._timing import Contender, Race, Spread
 
 ORTHOGONAL, DENSE = Case("orthogonal", 40, 40, 6), Case("sphere", 40, 8, 6)
 QUICK = {"repeats": 2, "seconds": 0.003}
+# Any dataclass does.
+QUICK_PARAMETERS = Spread(1.0, 1.0, 1.0, 1)
 
 
 def content(name, measured, warnings=()):
@@ -40,6 +44,7 @@ def content(name, measured, warnings=()):
     return {
         "name": name,
         "size": "full",
+        "platform": "cpu",
         "date": "2026-01-01",
         "commit": "0123456789abcdef",
         "seed": 0,
@@ -51,6 +56,10 @@ def content(name, measured, warnings=()):
         "measured": found.measured,
         "tables": [dataclasses.asdict(table) for table in found.tables],
     }
+
+
+def reported(folder, reasons=None, tuning=""):
+    return report.report(report.read(folder), reasons or {}, tuning)
 
 
 def written(folder, device, file):
@@ -72,11 +81,14 @@ def test_report_judges_targets_and_names_those_not_measured(tmp_path):
         "figure2_seconds": (901.0, ""),
     }
     written(tmp_path, "cpu", content("ensemble", measured, ["The load before was 3."]))
-    text = report.report(report.read(tmp_path))
+    reasons = {"dense_autograd": "The profile says why."}
+    text = reported(tmp_path, reasons, "A record of tuning.")
+    assert "A record of tuning." in text
+    table, why = text.split("## Targets that are not met, and why")
     claims = {
         target.key: target.claim for target in TARGETS if target.module == "ensemble"
     }
-    (line,) = lines_with(text, f"| ensemble | {claims['orthogonal_autograd']}")
+    (line,) = lines_with(table, f"| ensemble | {claims['orthogonal_autograd']}")
     assert "| ≥ 500 × | cpu | 612 (590–640) × | yes | two threads |" in line
     for key, met in (
         ("dense_autograd", "**no**"),
@@ -84,29 +96,64 @@ def test_report_judges_targets_and_names_those_not_measured(tmp_path):
         ("figure2_seconds", "**no**"),
         ("compilations", "not measured"),
     ):
-        assert met in lines_with(text, claims[key])[0]
+        assert met in lines_with(table, claims[key])[0]
+    assert "2.4 ×, wanted ≥ 2.5 ×.\n\nThe profile says why." in why
+    assert "901 s, wanted ≤ 900 s.\n\nNo reason given yet." in why
+    assert claims["figure5_seconds"] not in why
     assert "The load before was 3." in text
     assert "| speed | 2 (1–3) |" in text
 
 
 def test_report_without_files_says_of_every_target_that_it_is_not_measured(tmp_path):
-    text = report.report(report.read(tmp_path))
+    text = reported(tmp_path)
     assert len(lines_with(text, "not measured")) == len(TARGETS)
+    assert "None of those that were measured." in text
 
 
 def test_report_keeps_devices_apart_and_leaves_quick_runs_out(tmp_path):
     written(tmp_path, "cpu", content("ensemble", {"figure5_seconds": (48.0, "")}))
     quick = content("roofline", {"dense_roofline": (99.0, "")})
     written(tmp_path, "cpu/quick", quick)
-    written(tmp_path, "a-gpu", content("ensemble", {"figure5_warm": (4.0, "")}))
-    text = report.report(report.read(tmp_path))
+    warm = content("ensemble", {"figure5_warm": (4.0, "")}) | {"platform": "gpu"}
+    written(tmp_path, "a-gpu", warm)
+    # No target speaks of a TPU.
+    other = content("ensemble", {"figure5_warm": (3.0, "")}) | {"platform": "tpu"}
+    written(tmp_path, "a-tpu", other)
+    text = reported(tmp_path)
     warm, dense = (
         next(target for target in TARGETS if target.key == key)
         for key in ("figure5_warm", "dense_roofline")
     )
-    assert "| a-gpu | 4 s | yes |" in lines_with(text, warm.claim)[0]
+    (line,) = lines_with(text, warm.claim)
+    assert "| a-gpu | 4 s | yes |" in line
     assert "not measured" in lines_with(text, dense.claim)[0]
     assert "99" not in text
+
+
+def test_a_report_says_what_is_incomplete_and_what_was_changed(tmp_path):
+    file = content("ensemble", {}) | {"complete": False, "commit": 40 * "a" + "+"}
+    written(tmp_path, "cpu", file)
+    written(tmp_path, "cpu", content("roofline", {}))
+    text = reported(tmp_path)
+    ensemble_part, roofline_part = text.split("### roofline")
+    assert "_Incomplete" in ensemble_part and "_Incomplete" not in roofline_part
+    assert f"commit {12 * 'a'}+;" in ensemble_part
+    assert "commit 0123456789ab;" in roofline_part
+
+
+def test_a_report_on_other_results_lies_beside_them(tmp_path):
+    written(tmp_path, "cpu", content("ensemble", {}))
+    report.main(report.Settings(tmp_path))
+    assert "### ensemble" in (tmp_path / "README.md").read_text()
+
+
+def test_reasons_have_the_keys_of_targets():
+    keys = {target.key for target in TARGETS}
+    reasons = report.reasons_in(report.REASONS.read_text())
+    assert set(reasons) <= keys
+    assert all(reasons.values())
+    text = "Words.\n\n## one\n\nA reason.\n\n## two\n"
+    assert report.reasons_in(text) == {"one": "A reason.", "two": ""}
 
 
 def test_every_target_belongs_to_a_module_and_has_a_key_of_its_own():
@@ -187,7 +234,7 @@ def test_equal_error_compares_the_cheapest_of_ours_that_errs_no_more():
 
 
 def test_a_run_is_written_with_what_it_was_made_on(tmp_path, capsys):
-    parameters = {"quick": _timing.Spread(1.0, 1.0, 1.0, 1)}
+    parameters = {"quick": QUICK_PARAMETERS}
 
     def measure(chosen, seed):
         found = _run.Findings()
@@ -200,7 +247,28 @@ def test_a_run_is_written_with_what_it_was_made_on(tmp_path, capsys):
     file = json.loads(path.read_text())
     assert file["measured"]["figure5_seconds"]["value"] == 8.0
     assert {"machine", "versions", "commit", "dtype", "seed"} <= set(file)
+    assert file["complete"]
     assert "| yes |" in capsys.readouterr().out
+
+
+def test_a_run_that_breaks_off_leaves_its_tables(tmp_path):
+    def measure(chosen, seed):
+        found = _run.Findings()
+        for count in (1, 2):
+            found.table("Growing", ["a"], [[k] for k in range(count)])
+        raise KeyboardInterrupt
+
+    settings = _run.Settings("quick", 0, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        _run.run("ensemble", {"quick": QUICK_PARAMETERS}, measure, settings)
+    path = tmp_path / _machine.device_folder() / "quick" / "ensemble.json"
+    file = json.loads(path.read_text())
+    assert not file["complete"]
+    assert [table["rows"] for table in file["tables"]] == [[[0], [1]]]
+    # Outside of a run nothing is written.
+    path.unlink()
+    _run.Findings().table("Other", ["a"], [])
+    assert not path.exists()
 
 
 def test_a_busy_machine_is_told():
@@ -224,6 +292,7 @@ def test_ensemble_measures_rates_and_pieces():
     ensemble._rates(found, parameters, 0)
     ensemble._dense_step(found, parameters, 0)
     assert len(found.tables[0].rows) == 4
+    assert len(found.tables[1].rows) >= 2
     assert found.measured["dense_product_share"]["value"] > 0
 
 
@@ -235,15 +304,21 @@ def test_ensemble_judges_sweeps():
         "compiling": 2.0,
         "compilations": 3,
         "useful_share": 0.9,
-        "converged": 0.0,
+        "converged": None,
     }
     found = _run.Findings()
-    ensemble._sweeps(found, {"5": ([told], 6.0), "2": ([told, told], 11.0)})
+    again = told | {"compilations": 0}
+    ensemble._sweeps(found, {"5": ([told], 6.0), "2": ([told, again], 11.0)})
     values = {key: entry["value"] for key, entry in found.measured.items()}
     assert values["figure5_seconds"] == 6.0
     # The second round is no part of the first one's time.
     assert values["figure2_seconds"] == 6.0
-    assert values["figure2_warm"] == 3.0
+    assert values["figure2_warm"] == 5.0
+    assert found.measured["figure2_warm"]["remark"] == ""
+    assert {row[-1] for row in found.tables[0].rows} == {None}
+    late = _run.Findings()
+    ensemble._sweeps(late, {"2": ([told, told], 11.0)})
+    assert "3 programs" in late.measured["figure2_warm"]["remark"]
     assert values["padding_percent"] == pytest.approx(10)
 
 
@@ -251,7 +326,11 @@ def test_throughput_roofline_and_scaling_run():
     geometries = (("orthogonal", 0, (40,)),)
     small = throughput.Parameters(geometries, (1,), ("float32",), horizon=2.0, **QUICK)
     (table,) = throughput.measure(small, 0).tables
-    assert [row[2] for row in table.rows] == list(throughput.METHODS)
+    assert [row[2] for row in table.rows] == [throughput.DESCENT, throughput.FLOW]
+    none = dataclasses.replace(small, geometries=(("sphere", 8, (40,)),), largest=1e3)
+    (table,) = throughput.measure(none, 0).tables
+    assert [row[2] for row in table.rows] == [throughput.DESCENT, throughput.SLIDING]
+    assert all("left out" in row[4] for row in table.rows)
     machine = roofline.Parameters(
         DENSE, (ORTHOGONAL,), (1,), 1, 50, 2**12, 2**10, **QUICK
     )
@@ -259,6 +338,31 @@ def test_throughput_roofline_and_scaling_run():
     told = scaling_n.one({"n": 50, "seed": 0, **QUICK})
     assert told["program_bytes"] > 0
     assert told["peak_bytes"] > told["program_bytes"]
+
+
+def test_products_alone_keep_their_iterates_bounded():
+    square, flop = _kernels.square_product(30)
+    assert flop == 2 * 30**3
+    x = np.asarray(square.advance(2000))
+    assert np.linalg.norm(x) == pytest.approx(30, rel=0.2)
+    forms, _ = _kernels.own_products(40, 8, 6, 2)
+    ends = [np.asarray(form.advance(500)) for form in forms.values()]
+    assert all(0.1 < np.abs(end).max() < 100 for end in ends if end.ndim)
+
+
+def test_exponents_are_slopes_with_an_error():
+    x = np.array([1.0, 2.0, 4.0])
+    slope, error = scaling_n._slope(x, 3 * x + 1)
+    assert (slope, error) == (pytest.approx(3), pytest.approx(0, abs=1e-12))
+    assert scaling_n._slope(x, np.array([1.0, 0.0, 5.0]))[1] > 0.1
+
+
+def test_precisions_are_compared(monkeypatch):
+    monkeypatch.setattr(precision, "OTHERS", ("high", "TF32_TF32_F32"))
+    small = precision.Parameters(8, (40,), 2, batch=1, **QUICK)
+    outcomes, speed = precision.measure(small, 0).tables
+    assert len(outcomes.rows) == 3 + precision.supported("TF32_TF32_F32")
+    assert len(speed.rows) == len(outcomes.rows) - 1
 
 
 @pytest.mark.slow

@@ -5,6 +5,9 @@ ever smaller steps. `max_evaluations` ends such a run. A run that did not finish
 at the point where it evaluated the field last.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from . import Flow
@@ -12,6 +15,21 @@ from . import Flow
 
 class _GivenUpError(Exception):
     """Leads out of a solver that takes too long."""
+
+
+class _Watched:
+    """A field that counts its evaluations, and gives up after `most` of them."""
+
+    def __init__(self, field: Callable[[Any], Any], start: Any, most: int | None):
+        self.field, self.last, self.most = field, start, most
+        self.reached, self.evaluations = 0.0, 0
+
+    def __call__(self, t: Any, state: Any) -> Any:
+        if self.most is not None and self.evaluations >= self.most:
+            raise _GivenUpError
+        self.reached, self.last = float(t), state
+        self.evaluations += 1
+        return self.field(state)
 
 
 def scipy_flow(
@@ -35,19 +53,15 @@ def scipy_flow(
 
     x, y, w, a = (np.asarray(t, float) for t in (x, y, w, a))
     start = np.concatenate([w.ravel(), a])
-    reached, last, evaluations = 0.0, start, 0
 
-    def field(t: float, state: np.ndarray) -> np.ndarray:
-        nonlocal reached, last, evaluations
-        if max_evaluations is not None and evaluations >= max_evaluations:
-            raise _GivenUpError
-        reached, last, evaluations = t, state, evaluations + 1
+    def field(state: np.ndarray) -> np.ndarray:
         w_velocity, a_velocity = velocity(x, y, *_split(state, w.shape))
         return np.concatenate([w_velocity.ravel(), a_velocity])
 
+    watched = _Watched(field, start, max_evaluations)
     try:
         found = solve_ivp(
-            field,
+            watched,
             (0.0, time),
             start,
             method=method,
@@ -58,9 +72,10 @@ def scipy_flow(
         finished = bool(found.success)
     except _GivenUpError:
         finished = False
-    if finished:
-        reached, last = time, found.y[:, -1]
-    return _flow(x, y, *_split(last, w.shape), reached, evaluations, finished)
+    last = found.y[:, -1] if finished else watched.last
+    reached = time if finished else watched.reached
+    w, a = _split(last, w.shape)
+    return _flow(y, w @ x.T, w, a, reached, watched.evaluations, finished)
 
 
 def torchdiffeq_flow(
@@ -80,49 +95,97 @@ def torchdiffeq_flow(
 
     As `scipy_flow`. Raises an ImportError where torchdiffeq is not installed.
     """
-    try:
-        import torch
-        import torchdiffeq
-    except ImportError as error:
-        raise ImportError(
-            "torchdiffeq_flow needs torch and torchdiffeq: pip install torchdiffeq"
-        ) from error
-
-    from .torch_loop import torch_threads
-
+    torch = _torch()
     n, p = len(y), len(a)
-    inputs, targets, w0, a0 = (torch.tensor(t) for t in (x, y, w, a))
-    reached, last, evaluations = 0.0, (w0, a0), 0
+    inputs, targets, *start = (torch.tensor(t) for t in (x, y, w, a))
 
-    def field(
-        t: torch.Tensor, state: tuple[torch.Tensor, torch.Tensor]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        nonlocal reached, last, evaluations
-        if max_evaluations is not None and evaluations >= max_evaluations:
-            raise _GivenUpError
-        reached, last, evaluations = float(t), state, evaluations + 1
+    def field(state: Any) -> Any:
         w, a = state
         active = torch.relu(w @ inputs.T)
         r = targets - a @ active / p
         gated = torch.where(active > 0, r, 0)
         return a[:, None] * (gated @ inputs) / n, active @ r / n
 
+    watched = _Watched(field, tuple(start), max_evaluations)
+    finished = _solved(watched, time, rtol, atol, method, threads)
+    w, a = (s.numpy().copy() for s in watched.last)
+    return _flow(y, w @ x.T, w, a, watched.reached, watched.evaluations, finished)
+
+
+def torchdiffeq_projected_flow(
+    norms: np.ndarray,
+    y: np.ndarray,
+    u: np.ndarray,
+    a: np.ndarray,
+    time: float,
+    *,
+    rtol: float,
+    atol: float | None = None,
+    method: str = "dopri5",
+    max_evaluations: int | None = None,
+    threads: int | None = None,
+) -> Flow:
+    """The same on orthogonal inputs, where one evaluation costs O(np).
+
+    norms (n,), y (n,), a (p,) and u_ji = ⟨w_j, x_i/‖x_i‖⟩ (p, n), which is `w` of what
+    this returns.
+    """
+    torch = _torch()
+    n, p = len(y), len(a)
+    lengths, targets, *start = (torch.tensor(t) for t in (norms, y, u, a))
+
+    def field(state: Any) -> Any:
+        u, a = state
+        active = torch.relu(u)
+        q = lengths * (targets - lengths * (a @ active) / p) / n
+        return a[:, None] * torch.where(active > 0, q, 0), active @ q
+
+    watched = _Watched(field, tuple(start), max_evaluations)
+    finished = _solved(watched, time, rtol, atol, method, threads)
+    u, a = (s.numpy().copy() for s in watched.last)
+    return _flow(y, norms * u, u, a, watched.reached, watched.evaluations, finished)
+
+
+def _torch() -> Any:
+    try:
+        import torch
+        import torchdiffeq  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "this flow needs torch and torchdiffeq: pip install torchdiffeq"
+        ) from error
+    return torch
+
+
+def _solved(
+    watched: _Watched,
+    time: float,
+    rtol: float,
+    atol: float | None,
+    method: str,
+    threads: int | None,
+) -> bool:
+    """Whether torchdiffeq reached `time`; `watched` then is where it ended."""
+    import torch
+    import torchdiffeq
+
+    from .torch_loop import torch_threads
+
     with torch_threads(threads), torch.no_grad():
         try:
             path = torchdiffeq.odeint(
-                field,
-                (w0, a0),
+                watched,
+                watched.last,
                 torch.tensor([0.0, time], dtype=torch.float64),
                 rtol=rtol,
                 atol=rtol / 10 if atol is None else atol,
                 method=method,
             )
-            reached, last, finished = time, tuple(s[-1] for s in path), True
         except (_GivenUpError, AssertionError):
             # torchdiffeq asserts that its steps do not reach rounding.
-            finished = False
-        w, a = (s.numpy().copy() for s in last)
-    return _flow(x, y, w, a, reached, evaluations, finished)
+            return False
+    watched.reached, watched.last = time, tuple(s[-1] for s in path)
+    return True
 
 
 def velocity(
@@ -140,7 +203,8 @@ def _split(state: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.nd
     return state[:-p].reshape(shape), state[-p:]
 
 
-def _flow(x, y, w, a, time, evaluations, finished) -> Flow:
-    r = y - a @ np.maximum(w @ x.T, 0) / len(a)
+def _flow(y, z, w, a, time, evaluations, finished) -> Flow:
+    """`z`: the preactivations (p, n)."""
+    r = y - a @ np.maximum(z, 0) / len(a)
     loss = float(r @ r) / (2 * len(y))
     return Flow(w, a, loss, float(time), evaluations, finished)

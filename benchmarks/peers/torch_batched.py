@@ -41,6 +41,113 @@ def project(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return norms, w @ np.swapaxes(x / norms[..., None], -1, -2)
 
 
+class Networks:
+    """B networks of one shape on their device, with the buffers of a step; every `run`
+    begins at the start.
+
+    `engine` says how their steps are computed: "torch.compile", "eager", or "eager"
+    with the reason why they could not be compiled.
+    """
+
+    def __init__(
+        self,
+        formulations: tuple[Callable[..., Advance], Callable[..., Any]],
+        arrays: tuple[np.ndarray, ...],
+        lr: float,
+        compiled: bool,
+        device: str,
+    ):
+        in_place, graph = formulations
+        self._tensors = [torch.tensor(array, device=device) for array in arrays]
+        self._start = [t.clone() for t in self._tensors[2:]]
+        rate = lr / self._tensors[1].shape[1]
+        self._advance = in_place(*self._tensors, rate)
+        self._many: Advance | None = None
+        self.engine = "eager"
+        if compiled:
+            trouble = _trouble_compiling(device)
+            self.engine = f"eager ({trouble})" if trouble else "torch.compile"
+        if self.engine == "torch.compile":
+            # A number would be compiled in, and every other one compiled anew.
+            rate_tensor = torch.tensor(
+                rate, dtype=self._tensors[0].dtype, device=device
+            )
+            compiled_graph = _compiled(graph)
+            self._many = lambda count, read: compiled_graph(
+                *self._tensors, rate_tensor, count
+            )
+
+    def run(
+        self,
+        steps: int,
+        *,
+        stop: float | None = None,
+        check_every: int = 20,
+        threads: int | None = None,
+    ) -> Descent:
+        """At most `steps` steps of length `lr` on p·L. The losses are read every
+        `check_every` steps; once all are below `stop` the run ends, at most four steps
+        later."""
+        if check_every < 1:
+            raise ValueError(f"check_every must be at least 1, got {check_every}.")
+        w, a = self._tensors[2:]
+        # So that the losses are due at the beginning of a graph.
+        unrolled = math.gcd(_UNROLLED, check_every) if self._many else 1
+        with torch_threads(threads):
+            for tensor, start in zip((w, a), self._start, strict=True):
+                tensor.copy_(start)
+            losses: list[torch.Tensor] = []
+            made = 0
+            while made < steps:
+                read = made % check_every == 0
+                if self._many and steps - made >= unrolled:
+                    loss, count = self._many(unrolled, read), unrolled
+                else:
+                    loss, count = self._advance(1, read), 1
+                made += count
+                if read:
+                    losses.append(loss)
+                    if stop is not None and bool((loss < stop).all()):
+                        break
+            history = torch.stack(losses) if losses else a.new_empty(0, len(a))
+            last_w, last_a, history = (t.cpu().numpy().copy() for t in (w, a, history))
+        return Descent(last_w, last_a, history, made, self.engine)
+
+
+def dense_networks(
+    x: np.ndarray,
+    y: np.ndarray,
+    w: np.ndarray,
+    a: np.ndarray,
+    lr: float,
+    *,
+    compiled: bool = False,
+    device: str = "cpu",
+) -> Networks:
+    """Networks on any inputs: x (B, n, d), y (B, n), w (B, p, d), a (B, p). The first
+    run of a shape with `compiled` takes seconds longer."""
+    kind = (_dense_in_place, _dense_graph)
+    return Networks(kind, (x, y, w, a), lr, compiled, device)
+
+
+def projected_networks(
+    norms: np.ndarray,
+    y: np.ndarray,
+    u: np.ndarray,
+    a: np.ndarray,
+    lr: float,
+    *,
+    compiled: bool = True,
+    device: str = "cpu",
+) -> Networks:
+    """The same on orthogonal inputs: norms (B, n), y (B, n), u (B, p, n), a (B, p).
+
+    `project` gives norms and u. `w` of what a run returns is u.
+    """
+    kind = (_projected_in_place, _projected_graph)
+    return Networks(kind, (norms, y, u, a), lr, compiled, device)
+
+
 def dense(
     x: np.ndarray,
     y: np.ndarray,
@@ -49,25 +156,13 @@ def dense(
     lr: float,
     steps: int,
     *,
-    stop: float | None = None,
-    check_every: int = 20,
     compiled: bool = False,
-    threads: int | None = None,
     device: str = "cpu",
+    **settings: Any,
 ) -> Descent:
-    """At most `steps` steps of length `lr` on p·L for B networks of one shape.
-
-    x (B, n, d), y (B, n), w (B, p, d), a (B, p). The losses are read every
-    `check_every` steps; once all are below `stop` the run ends, at most four steps
-    later. The first run of a shape with `compiled` takes seconds longer.
-    """
-    return _run(
-        (_dense_in_place, _dense_graph),
-        (x, y, w, a),
-        lr,
-        steps,
-        (stop, check_every, compiled, threads, device),
-    )
+    """`dense_networks` and their `run`, which takes the `settings`, at once."""
+    networks = dense_networks(x, y, w, a, lr, compiled=compiled, device=device)
+    return networks.run(steps, **settings)
 
 
 def projected(
@@ -78,23 +173,13 @@ def projected(
     lr: float,
     steps: int,
     *,
-    stop: float | None = None,
-    check_every: int = 20,
     compiled: bool = True,
-    threads: int | None = None,
     device: str = "cpu",
+    **settings: Any,
 ) -> Descent:
-    """The same for orthogonal inputs: norms (B, n), y (B, n), u (B, p, n), a (B, p).
-
-    `project` gives norms and u. `w` of the result is u.
-    """
-    return _run(
-        (_projected_in_place, _projected_graph),
-        (norms, y, u, a),
-        lr,
-        steps,
-        (stop, check_every, compiled, threads, device),
-    )
+    """`projected_networks` and their `run`, which takes the `settings`, at once."""
+    networks = projected_networks(norms, y, u, a, lr, compiled=compiled, device=device)
+    return networks.run(steps, **settings)
 
 
 def _dense_in_place(
@@ -186,59 +271,14 @@ def _projected_graph(norms, y, u, a, rate, steps):
     return loss
 
 
-def _run(
-    formulations: tuple[Callable[..., Advance], Callable[..., Any]],
-    arrays: tuple[np.ndarray, ...],
-    lr: float,
-    steps: int,
-    settings: tuple[float | None, int, bool, int | None, str],
-) -> Descent:
-    in_place, graph = formulations
-    stop, check_every, compiled, threads, device = settings
-    if check_every < 1:
-        raise ValueError(f"check_every must be at least 1, got {check_every}.")
-    with torch_threads(threads):
-        tensors = [torch.tensor(array, device=device) for array in arrays]
-        w, a = tensors[2:]
-        rate = lr / tensors[1].shape[1]
-        advance, unrolled, engine = in_place(*tensors, rate), 1, "eager"
-        many = advance
-        if compiled:
-            trouble = _trouble_compiling(device)
-            engine = f"eager ({trouble})" if trouble else "torch.compile"
-        if engine == "torch.compile":
-            # A number would be compiled in, and every other one compiled anew.
-            rate_tensor = torch.tensor(rate, dtype=a.dtype, device=device)
-            compiled_graph = _compiled(graph)
-
-            def many(count: int, read: bool) -> torch.Tensor | None:
-                return compiled_graph(*tensors, rate_tensor, count)
-
-            # So that the losses are due at the beginning of a graph.
-            unrolled = math.gcd(_UNROLLED, check_every)
-        losses: list[torch.Tensor] = []
-        made = 0
-        while made < steps:
-            read = made % check_every == 0
-            if steps - made >= unrolled:
-                loss, count = many(unrolled, read), unrolled
-            else:
-                loss, count = advance(1, read), 1
-            made += count
-            if read:
-                losses.append(loss)
-                if stop is not None and bool((loss < stop).all()):
-                    break
-        history = torch.stack(losses) if losses else a.new_empty(0, len(a))
-        last_w, last_a, history = (t.cpu().numpy().copy() for t in (w, a, history))
-    return Descent(last_w, last_a, history, made, engine)
-
-
 @functools.cache
 def _compiled(graph: Callable[..., Any]) -> Callable[..., Any]:
     # Past this number of shapes torch would go on uncompiled without an error; with a
     # whole graph it raises one.
-    torch._dynamo.config.recompile_limit = 64
+    config = torch._dynamo.config
+    # Its name until torch 2.5.
+    limits = ("recompile_limit", "cache_size_limit")
+    setattr(config, next(name for name in limits if hasattr(config, name)), 64)
     return torch.compile(graph, fullgraph=True, dynamic=False)
 
 

@@ -32,6 +32,53 @@ class OneHiddenLayer(torch.nn.Module):
         return torch.relu(x @ self.w.T) @ self.a / len(self.a)
 
 
+class Training:
+    """One network with its data on its device; every `run` begins at the start.
+
+    x (n, d), y (n,), w (p, d), a (p,).
+    """
+
+    def __init__(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        w: np.ndarray,
+        a: np.ndarray,
+        lr: float,
+        *,
+        device: str = "cpu",
+    ):
+        self.lr = lr
+        self.inputs, self.targets, *self.start = (
+            torch.tensor(t, device=device) for t in (x, y, w, a)
+        )
+
+    def run(
+        self, steps: int, *, stop: float | None = None, threads: int | None = None
+    ) -> Descent:
+        """At most `steps` steps of length `lr` on p·L, until L < `stop`. The loss is
+        read at every step, as the stopping rule of the paper needs it."""
+        with torch_threads(threads):
+            network = OneHiddenLayer(*(t.clone() for t in self.start))
+            optimizer = torch.optim.SGD(network.parameters(), lr=self.lr)
+            p = len(network.a)
+            losses: list[float] = []
+            made = 0
+            while made < steps:
+                optimizer.zero_grad()
+                loss = 0.5 * torch.mean((self.targets - network(self.inputs)) ** 2)
+                losses.append(loss.item())
+                if stop is not None and losses[-1] < stop:
+                    break
+                (p * loss).backward()
+                optimizer.step()
+                made += 1
+            last_w, last_a = (
+                t.detach().cpu().numpy().copy() for t in (network.w, network.a)
+            )
+        return Descent(last_w, last_a, np.array(losses), made, "autograd")
+
+
 def torch_loop(
     x: np.ndarray,
     y: np.ndarray,
@@ -44,28 +91,6 @@ def torch_loop(
     threads: int | None = None,
     device: str = "cpu",
 ) -> Descent:
-    """At most `steps` steps of length `lr` on p·L, until L < `stop`.
-
-    x (n, d), y (n,), w (p, d), a (p,). The loss is read at every step, as the stopping
-    rule of the paper needs it.
-    """
-    with torch_threads(threads):
-        inputs, targets, w0, a0 = (torch.tensor(t, device=device) for t in (x, y, w, a))
-        network = OneHiddenLayer(w0, a0)
-        optimizer = torch.optim.SGD(network.parameters(), lr=lr)
-        p = len(a)
-        losses: list[float] = []
-        made = 0
-        while made < steps:
-            optimizer.zero_grad()
-            loss = 0.5 * torch.mean((targets - network(inputs)) ** 2)
-            losses.append(loss.item())
-            if stop is not None and losses[-1] < stop:
-                break
-            (p * loss).backward()
-            optimizer.step()
-            made += 1
-        last_w, last_a = (
-            t.detach().cpu().numpy().copy() for t in (network.w, network.a)
-        )
-    return Descent(last_w, last_a, np.array(losses), made, "autograd")
+    """`Training` of one network and its `run`, at once."""
+    training = Training(x, y, w, a, lr, device=device)
+    return training.run(steps, stop=stop, threads=threads)
