@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from numpy.testing import assert_allclose, assert_array_equal
 
 import jaxflow
-from jaxflow import _padding
+from jaxflow import _machine, _padding
 from jaxflow._batch import Dynamics, Program, prepare, stack, working_bytes
 from jaxflow._fingerprint import describe
 from jaxflow._padding import rung
@@ -339,3 +339,32 @@ def test_keys_are_distinct():
     assert len(keys) == 4
     with pytest.raises(ValueError, match="seed must lie between 0 and"):
         jaxflow.run_key(KEY, 1, 2, 3, -1)
+
+
+def test_programs_are_released_before_they_are_too_many(monkeypatch):
+    def run():
+        return jaxflow.simulate_ensemble(
+            jax.random.key(0),
+            n=[5, 6, 7],
+            d=9,
+            p=4,
+            seeds=2,
+            method=jaxflow.GradientDescent(0.5),
+            times=[3.0],
+        )
+
+    released = []
+    monkeypatch.setattr(_machine.jax, "clear_caches", lambda: released.append(1))
+    before = run()
+    monkeypatch.setattr(_machine, "_map_limit", lambda: None)
+    run()
+    assert released == []
+    monkeypatch.setattr(_machine, "_map_limit", lambda: 10)
+    monkeypatch.setattr(_machine, "_maps", lambda: 7)
+    run()
+    assert released == []
+    monkeypatch.undo()
+    monkeypatch.setattr(_machine, "_map_limit", lambda: 10)
+    monkeypatch.setattr(_machine, "_maps", lambda: 8)
+    # What is computed does not change when jax forgets in between.
+    assert_array_equal(run().loss.values, before.loss.values)

@@ -47,7 +47,8 @@ def test_writes_everything_and_draws_it_again(made, protocol):
     assert {path.name for path in here.folder.iterdir()} == FILES
     for row in json.loads((here.folder / "summary.json").read_text()):
         assert set(row) == {
-            "quantity", "paper", "released", "ours", "low", "high", "agrees", "note"
+            "quantity", "paper", "released", "ours", "low", "high", "agrees", "target",
+            "source", "note",
         }  # fmt: skip
         assert row["low"] <= row["high"]
     table = (here.folder / "table.md").read_text()
@@ -166,7 +167,8 @@ def fake(folder, quantity, **changes):
     folder.mkdir(parents=True)
     row = {
         "quantity": quantity, "paper": -0.5, "released": -0.81, "ours": -0.75,
-        "low": -0.8125, "high": -0.7, "agrees": True, "note": "",
+        "low": -0.8125, "high": -0.7, "agrees": True, "target": -0.5,
+        "source": "a text", "note": "",
     }  # fmt: skip
     (folder / "summary.json").write_text(json.dumps([row | changes]))
     (folder / "table.md").write_text(f"| the table of {folder.name} |\n")
@@ -188,7 +190,10 @@ def test_the_report_shows_what_is_there_and_says_what_is_not(tmp_path):
         "−0.6 [−0.8125, −0.7] | released: yes<br>flow: no |"
     ) in text
     assert "released-width4: −0.75 |" in text
-    assert "- Figure 5, `flow`, slope: −0.6 [−0.8125, −0.7] against −0.5 (why)." in text
+    line = (
+        "- Figure 5, `flow`, slope: −0.6 [−0.8125, −0.7] against −0.5 (a text) (why)."
+    )
+    assert line in text
     assert "![Figure 5, flow](../results/figure5/flow/figure5.png)" in text
     assert "| the table of flow |" in text
     assert "## By hand\n\nBecause.\n" in text

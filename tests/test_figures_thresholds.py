@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments import _published as published
-from experiments import _scaling as scaling
+from experiments import _scaling_laws as scaling_laws
 from experiments import _thresholds as thresholds
 from experiments import figure2, figure3, figure4
 from experiments._output import read_records
@@ -15,7 +15,10 @@ from experiments._protocols import last_time, protocol
 from jaxflow import statistics
 
 WRITTEN = {"config.json", "records.nc", "summary.json", "table.md"}
-COLUMNS = {"quantity", "paper", "released", "ours", "low", "high", "agrees", "note"}
+COLUMNS = {
+    "quantity", "paper", "released", "ours", "low", "high", "agrees", "target",
+    "source", "note",
+}  # fmt: skip
 
 
 def files(folder):
@@ -140,8 +143,12 @@ def test_the_protocols_are_as_stated():
 def test_the_published_points_scale_as_was_stated():
     """15.2 d − 252 and slope 1.71; 72.4 log p − 42.8 and 0.23: what their authors'
     figures give, of which not every point is here."""
-    by_d = scaling.Laws.of(*scaling._columns(published.RELEASED_THRESHOLD_BY_D))
-    by_p = scaling.Laws.of(*scaling._columns(published.RELEASED_THRESHOLD_BY_P))
+    by_d = scaling_laws.Laws.of(
+        *scaling_laws.columns(published.RELEASED_THRESHOLD_BY_D)
+    )
+    by_p = scaling_laws.Laws.of(
+        *scaling_laws.columns(published.RELEASED_THRESHOLD_BY_P)
+    )
     assert abs(by_d.slope - 1.71) < 0.02
     assert abs(by_p.slope - 0.23) < 0.05
     assert abs(by_d.ranked["linear"].parameters[1] - 15.2) < 0.5
@@ -168,3 +175,16 @@ def test_rows_hold_what_json_can():
     json.dumps(row, allow_nan=False)
     fit = statistics.fit_threshold([1, 2, 3], [4, 4, 4], 4)
     assert thresholds.interval(fit).startswith("inf")
+
+
+def test_a_local_fit_leaves_out_what_lies_far():
+    n = np.arange(1000, 2001, 50)
+    k = np.where(n < 1500, 80, 0)
+    k[n == 1500] = 40
+    # A tail that no logistic function has.
+    k[n == 1000] = 40
+    m = np.full(len(n), 80)
+    near = np.abs(n - 1500) <= thresholds.LOCAL * 1500
+    expected = statistics.fit_threshold(n[near], k[near], m[near])
+    assert thresholds.about(n, k, m) == expected
+    assert statistics.fit_threshold(n, k, m).estimate < expected.estimate - 20

@@ -597,3 +597,32 @@ def test_next_points_lower_the_variance_most():
 def test_bad_input_is_named(call, match):
     with pytest.raises(ValueError, match=match):
         call()
+
+
+def test_the_lack_of_fit_is_that_of_statistics_textbooks():
+    rng = np.random.default_rng(0)
+    n, m = np.arange(10.0, 20.0), 200
+    P = special.expit((15 - n) / 1.5)
+    p_values = []
+    for _ in range(200):
+        k = rng.binomial(m, P)
+        fit = statistics.fit_threshold(n, k, m)
+        p_values.append(statistics.lack_of_fit(fit, n, k, m).p_value)
+    # Where the model holds the p-value is uniform.
+    assert stats.kstest(p_values, "uniform").pvalue > 0.01
+    # By hand, at one step away from what was drawn.
+    k = np.where(n < 15, m, 0)
+    k[[0, -1]] = m // 2
+    fit = statistics.fit_threshold(n, k, m)
+    lack = statistics.lack_of_fit(fit, n, k, m)
+    q = fit.probability(n)
+    likely = stats.binom.logpmf(k, m, k / m) - stats.binom.logpmf(k, m, q)
+    assert lack.deviance == pytest.approx(2 * likely.sum())
+    assert lack.degrees == 8 and lack.p_value < 1e-10
+
+
+def test_a_step_that_splits_the_runs_fits_them():
+    n, k = np.array([1.0, 2.0, 3.0, 4.0]), np.array([5, 5, 0, 0])
+    fit = statistics.fit_threshold(n, k, 5)
+    assert fit.separated
+    assert statistics.lack_of_fit(fit, n, k, 5).deviance == 0
