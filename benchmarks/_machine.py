@@ -8,13 +8,13 @@ import importlib.metadata
 import os
 import platform
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from jaxflow._machine import cores as cores
+from jaxflow.records import checkout
 
 PACKAGES = (
     "jax",
@@ -81,22 +81,9 @@ def commit() -> str:
     """The commit of the checkout, with + where tracked files differ from it, apart from
     results and their report. A machine to which files were copied has none."""
 
-    def git(*arguments: str) -> str | None:
-        command = ["git", "--no-optional-locks", "-C", str(Path(__file__).parent)]
-        try:
-            done = subprocess.run(
-                [*command, *arguments], capture_output=True, text=True, check=False
-            )
-        except OSError:
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    # A folder that was copied into some other checkout is not part of it.
-    if git("ls-files", "--error-unmatch", "__init__.py") is None:
-        return os.environ.get("JAXFLOW_COMMIT", "unknown")
-    apart = [f":(exclude,top){path}" for path in _WRITTEN]
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", *apart)
-    return (git("rev-parse", "HEAD") or "unknown") + ("+" if changed else "")
+    told, changed = checkout(Path(__file__).parent, apart=_WRITTEN)
+    told = told or os.environ.get("JAXFLOW_COMMIT", "unknown")
+    return told + ("+" if changed else "")
 
 
 def provenance() -> dict[str, Any]:

@@ -6,6 +6,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,12 @@ def _command(arguments: list[str]) -> str:
     return shlex.join([Path(arguments[0]).name, *arguments[1:]])
 
 
-def checkout(package: Path) -> tuple[str | None, bool | None]:
+def checkout(
+    package: Path, apart: Sequence[str] = ()
+) -> tuple[str | None, bool | None]:
     """The commit of the checkout that a package, given by its folder, is part of, and
-    whether tracked files differ from it; None without a checkout, or without git."""
+    whether tracked files differ from it, `apart` from these paths in the checkout; None
+    without a checkout, or without git."""
 
     def git(*arguments: str) -> str | None:
         command = ["git", "--no-optional-locks", "-C", str(package), *arguments]
@@ -64,5 +68,6 @@ def checkout(package: Path) -> tuple[str | None, bool | None]:
     # A package that is installed inside some other checkout is not part of it.
     if git("ls-files", "--error-unmatch", "__init__.py") is None:
         return None, None
-    changed = git("status", "--porcelain", "--untracked-files=no")
+    but = [f":(exclude,top){path}" for path in apart]
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", *but)
     return git("rev-parse", "HEAD"), None if changed is None else bool(changed)
