@@ -59,7 +59,7 @@ def release_programs() -> None:
     that draw problems are compiled for each size.
     """
     limit = _map_limit()
-    if limit is not None and _maps() > _SHARE * limit:
+    if limit is not None and memory_maps() > _SHARE * limit:
         jax.clear_caches()
 
 
@@ -70,7 +70,8 @@ def _map_limit() -> int | None:
         return None
 
 
-def _maps() -> int:
+def memory_maps() -> int:
+    """How many this process has; 0 where the system does not say."""
     try:
         return Path("/proc/self/maps").read_bytes().count(b"\n")
     except OSError:

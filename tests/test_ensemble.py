@@ -360,11 +360,11 @@ def test_programs_are_released_before_they_are_too_many(monkeypatch):
     run()
     assert released == []
     monkeypatch.setattr(_machine, "_map_limit", lambda: 10)
-    monkeypatch.setattr(_machine, "_maps", lambda: 7)
+    monkeypatch.setattr(_machine, "memory_maps", lambda: 7)
     run()
     assert released == []
     monkeypatch.undo()
     monkeypatch.setattr(_machine, "_map_limit", lambda: 10)
-    monkeypatch.setattr(_machine, "_maps", lambda: 8)
+    monkeypatch.setattr(_machine, "memory_maps", lambda: 8)
     # What is computed does not change when jax forgets in between.
     assert_array_equal(run().loss.values, before.loss.values)

@@ -166,12 +166,7 @@ def lack_of_fit(fit: Threshold, n: Any, successes: Any, trials: Any = 1) -> Lack
     """
     data = Counts.collect(n, successes, trials)
     k, m, P = data.successes, data.trials, fit.probability(data.n)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        terms = special.xlogy(k, k / (m * P)) + special.xlogy(
-            m - k, (m - k) / (m * (1 - P))
-        )
-    # A step that puts 0 or 1 where the runs do too fits them.
-    terms = np.where((k == m * P) & ((k == 0) | (k == m)), 0, terms)
+    terms = special.rel_entr(k, m * P) + special.rel_entr(m - k, m * (1 - P))
     deviance, degrees = float(2 * terms.sum()), len(data.n) - 2
     p_value = float(stats.chi2.sf(deviance, degrees)) if degrees > 0 else np.nan
     return LackOfFit(deviance, degrees, p_value)
