@@ -215,17 +215,16 @@ def _descents(
     """(w, a) of every network at the end, by every peer."""
     from .peers import numpy_loop
 
-    single: dict[str, Callable[..., Any]] = {"NumPy": numpy_loop.numpy_loop}
+    single = {"NumPy": [numpy_loop.numpy_loop(*one, 1.0, steps) for one in problems]}
     try:
-        from .peers import torch_loop
+        from .peers.torch_loop import Training
 
-        single["autograd"] = torch_loop.torch_loop
+        single["autograd"] = [Training(*one, 1.0).run(steps) for one in problems]
     except ImportError:
         pass
-    found: dict[str, Any] = {}
-    for name, call in single.items():
-        runs = [call(*problem, 1.0, steps) for problem in problems]
-        found[name] = [(run.w, run.a) for run in runs]
+    found: dict[str, Any] = {
+        name: [(run.w, run.a) for run in runs] for name, runs in single.items()
+    }
     for name, networks in _batches(case, problems).items():
         run = networks.run(steps)
         found[name] = list(zip(run.w, run.a, strict=True))

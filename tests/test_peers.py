@@ -67,20 +67,20 @@ def one_network(name):
     from benchmarks.peers import torch_batched, torch_loop
 
     if name == "torch_loop":
-        return torch_loop.torch_loop
+        return lambda x, y, w, a, lr, steps, **kwargs: torch_loop.Training(
+            x, y, w, a, lr
+        ).run(steps, **kwargs)
 
-    def run(x, y, w, a, *args, **kwargs):
+    def run(x, y, w, a, lr, steps, **kwargs):
         norms, w_start = x, w
         if name.startswith("projected"):
             norms, w = torch_batched.project(x, w)
-        peer = getattr(torch_batched, name.split("-")[0])
-        found = peer(
+        networks = getattr(torch_batched, f"{name.split('-')[0]}_networks")(
             *(t[None] for t in (norms, y, w, a)),
-            *args,
+            lr,
             compiled=name.endswith("-compiled"),
-            check_every=1,
-            **kwargs,
         )
+        found = networks.run(steps, check_every=1, **kwargs)
         assert found.engine == engine(name.endswith("-compiled"))
         w_end = found.w[0]
         if name.startswith("projected"):
@@ -156,9 +156,10 @@ def test_a_batch_is_its_networks(kind, compiled):
     x, y, w, a = (np.stack(t) for t in zip(*networks, strict=True))
     if kind == "projected":
         x, w = torch_batched.project(x, w)
-    run = getattr(torch_batched, kind)(
-        x, y, w, a, LEARNING_RATE, 203, check_every=20, compiled=compiled, threads=1
+    together = getattr(torch_batched, f"{kind}_networks")(
+        x, y, w, a, LEARNING_RATE, compiled=compiled
     )
+    run = together.run(203, check_every=20, threads=1)
     assert run.steps == 203
     assert run.losses.shape == (11, 3)
     for i, network in enumerate(networks):
@@ -170,9 +171,7 @@ def test_a_batch_is_its_networks(kind, compiled):
         assert_allclose(run.a[i], alone.a, rtol=0, atol=ATOL)
         assert_allclose(run.losses[:, i], alone.losses[::20], rtol=1e-11)
     level = run.losses[1:3].max(axis=1).mean()
-    stopped = getattr(torch_batched, kind)(
-        x, y, w, a, LEARNING_RATE, 203, stop=level, check_every=20, compiled=compiled
-    )
+    stopped = together.run(203, stop=level, check_every=20)
     assert_allclose(stopped.losses, run.losses[:3], rtol=1e-11)
     assert stopped.engine == engine(compiled)
     assert stopped.steps == (44 if compiled else 41)

@@ -79,25 +79,16 @@ def scipy_flow(
 
 
 def torchdiffeq_flow(
-    x: np.ndarray,
-    y: np.ndarray,
-    w: np.ndarray,
-    a: np.ndarray,
-    time: float,
-    *,
-    rtol: float,
-    atol: float | None = None,
-    method: str = "dopri5",
-    max_evaluations: int | None = None,
-    threads: int | None = None,
+    x: np.ndarray, y: np.ndarray, w: np.ndarray, a: np.ndarray, time: float, **settings
 ) -> Flow:
     """The flow to `time` by `torchdiffeq.odeint`, in the precision of the arrays.
 
-    As `scipy_flow`. Raises an ImportError where torchdiffeq is not installed.
+    As `scipy_flow`, with the `settings` of `_torchdiffeq`. Raises an ImportError where
+    torchdiffeq is not installed.
     """
     torch = _torch()
     n, p = len(y), len(a)
-    inputs, targets, *start = (torch.tensor(t) for t in (x, y, w, a))
+    inputs, targets = torch.tensor(x), torch.tensor(y)
 
     def field(state: Any) -> Any:
         w, a = state
@@ -106,10 +97,7 @@ def torchdiffeq_flow(
         gated = torch.where(active > 0, r, 0)
         return a[:, None] * (gated @ inputs) / n, active @ r / n
 
-    watched = _Watched(field, tuple(start), max_evaluations)
-    finished = _solved(watched, time, rtol, atol, method, threads)
-    w, a = (s.numpy().copy() for s in watched.last)
-    return _flow(y, w @ x.T, w, a, watched.reached, watched.evaluations, finished)
+    return _torchdiffeq(field, lambda w: w @ x.T, y, w, a, time, **settings)
 
 
 def torchdiffeq_projected_flow(
@@ -118,12 +106,7 @@ def torchdiffeq_projected_flow(
     u: np.ndarray,
     a: np.ndarray,
     time: float,
-    *,
-    rtol: float,
-    atol: float | None = None,
-    method: str = "dopri5",
-    max_evaluations: int | None = None,
-    threads: int | None = None,
+    **settings,
 ) -> Flow:
     """The same on orthogonal inputs, where one evaluation costs O(np).
 
@@ -132,7 +115,7 @@ def torchdiffeq_projected_flow(
     """
     torch = _torch()
     n, p = len(y), len(a)
-    lengths, targets, *start = (torch.tensor(t) for t in (norms, y, u, a))
+    lengths, targets = torch.tensor(norms), torch.tensor(y)
 
     def field(state: Any) -> Any:
         u, a = state
@@ -140,10 +123,7 @@ def torchdiffeq_projected_flow(
         q = lengths * (targets - lengths * (a @ active) / p) / n
         return a[:, None] * torch.where(active > 0, q, 0), active @ q
 
-    watched = _Watched(field, tuple(start), max_evaluations)
-    finished = _solved(watched, time, rtol, atol, method, threads)
-    u, a = (s.numpy().copy() for s in watched.last)
-    return _flow(y, norms * u, u, a, watched.reached, watched.evaluations, finished)
+    return _torchdiffeq(field, lambda u: norms * u, y, u, a, time, **settings)
 
 
 def _torch() -> Any:
@@ -157,35 +137,46 @@ def _torch() -> Any:
     return torch
 
 
-def _solved(
-    watched: _Watched,
+def _torchdiffeq(
+    field: Callable[[Any], Any],
+    preactivations: Callable[[np.ndarray], np.ndarray],
+    y: np.ndarray,
+    w: np.ndarray,
+    a: np.ndarray,
     time: float,
+    *,
     rtol: float,
-    atol: float | None,
-    method: str,
-    threads: int | None,
-) -> bool:
-    """Whether torchdiffeq reached `time`; `watched` then is where it ended."""
+    atol: float | None = None,
+    method: str = "dopri5",
+    max_evaluations: int | None = None,
+    threads: int | None = None,
+) -> Flow:
+    """The flow of `field` from (w, a), which `preactivations` take from w."""
     import torch
     import torchdiffeq
 
     from .torch_loop import torch_threads
 
+    start = (torch.tensor(w), torch.tensor(a))
+    watched = _Watched(field, start, max_evaluations)
+    finished = True
     with torch_threads(threads), torch.no_grad():
         try:
             path = torchdiffeq.odeint(
                 watched,
-                watched.last,
+                start,
                 torch.tensor([0.0, time], dtype=torch.float64),
                 rtol=rtol,
                 atol=rtol / 10 if atol is None else atol,
                 method=method,
             )
+            watched.reached, watched.last = time, tuple(s[-1] for s in path)
         except (_GivenUpError, AssertionError):
             # torchdiffeq asserts that its steps do not reach rounding.
-            return False
-    watched.reached, watched.last = time, tuple(s[-1] for s in path)
-    return True
+            finished = False
+    w, a = (s.numpy().copy() for s in watched.last)
+    z = preactivations(w)
+    return _flow(y, z, w, a, watched.reached, watched.evaluations, finished)
 
 
 def velocity(

@@ -1,8 +1,8 @@
 """Many networks at once in PyTorch, as fast as it goes: no autograd, gradients written
 out, batched products, buffers allocated once, updates in place, the loss read rarely.
 
-`dense` works for any inputs. `projected` is for orthogonal ones, where the coordinates
-of w_j along the inputs evolve without the rest and one step costs O(np).
+`dense_networks` take any inputs. `projected_networks` take orthogonal ones, where the
+coordinates of w_j along the inputs evolve without the rest and one step costs O(np).
 
 What was tried, per network and step, float32, two threads of one CPU:
 
@@ -146,40 +146,6 @@ def projected_networks(
     """
     kind = (_projected_in_place, _projected_graph)
     return Networks(kind, (norms, y, u, a), lr, compiled, device)
-
-
-def dense(
-    x: np.ndarray,
-    y: np.ndarray,
-    w: np.ndarray,
-    a: np.ndarray,
-    lr: float,
-    steps: int,
-    *,
-    compiled: bool = False,
-    device: str = "cpu",
-    **settings: Any,
-) -> Descent:
-    """`dense_networks` and their `run`, which takes the `settings`, at once."""
-    networks = dense_networks(x, y, w, a, lr, compiled=compiled, device=device)
-    return networks.run(steps, **settings)
-
-
-def projected(
-    norms: np.ndarray,
-    y: np.ndarray,
-    u: np.ndarray,
-    a: np.ndarray,
-    lr: float,
-    steps: int,
-    *,
-    compiled: bool = True,
-    device: str = "cpu",
-    **settings: Any,
-) -> Descent:
-    """`projected_networks` and their `run`, which takes the `settings`, at once."""
-    networks = projected_networks(norms, y, u, a, lr, compiled=compiled, device=device)
-    return networks.run(steps, **settings)
 
 
 def _dense_in_place(

@@ -77,20 +77,3 @@ class Training:
                 t.detach().cpu().numpy().copy() for t in (network.w, network.a)
             )
         return Descent(last_w, last_a, np.array(losses), made, "autograd")
-
-
-def torch_loop(
-    x: np.ndarray,
-    y: np.ndarray,
-    w: np.ndarray,
-    a: np.ndarray,
-    lr: float,
-    steps: int,
-    *,
-    stop: float | None = None,
-    threads: int | None = None,
-    device: str = "cpu",
-) -> Descent:
-    """`Training` of one network and its `run`, at once."""
-    training = Training(x, y, w, a, lr, device=device)
-    return training.run(steps, stop=stop, threads=threads)
