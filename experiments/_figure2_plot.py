@@ -38,19 +38,19 @@ def table(
     lines = []
     n, _, made = runs.counts(d, p)
     for size, total in zip(n.tolist(), made.tolist(), strict=True):
-        cells = []
+        here, cells = runs.at(size, d, p(size)), []
         for horizon in times:
             k = sum(
                 run.converged if horizon is None else run.converged_by(horizon)
-                for run in runs.at(size, d, p(size))
+                for run in here
             )
             share = statistics.proportion(k, total)
             cells.append(
                 f"{k}/{total} = {k / total:.3f} [{share.low:.3f}, {share.high:.3f}]"
             )
-        left, _ = remaining(runs.at(size, d, p(size)))
+        left, _ = remaining(here)
         other = beside.get(size)
-        open_runs = [run for run in runs.at(size, d, p(size)) if not run.converged]
+        open_runs = [run for run in here if not run.converged]
         stationary = sum(run.stationary for run in open_runs)
         lines.append(
             [

@@ -8,55 +8,146 @@ from jaxflow import statistics
 
 from . import _published as published
 from ._figure2 import Config, Fitted, descents_threshold, meaning, remaining, theirs
-from ._thresholds import Runs, about, by_width_rule, interval, row, standard_error
+from ._thresholds import (
+    Runs,
+    about,
+    by_width_rule,
+    interval,
+    row,
+    standard_error,
+    undecided_row,
+)
 
 
 def summary(config: Config, runs: Runs, fitted: Fitted) -> list[dict[str, Any]]:
     """The rows for the report."""
-    d, beside = config.dimension, theirs(config)
-    where = f"d = {d}" + (f", p = {config.width} × rule" if config.width > 1 else "")
-    rows = [
-        _threshold_row(config, f"{where}, {meaning}", fit)
-        for meaning, fit in _thresholds(config, runs, fitted).items()
-    ]
-    if config.protocol != "flow":
-        rows += _replayed(config, runs, where)
-        rows += _lack_of_fit(config, runs, fitted, where)
-        rows += _remaining_loss(config, runs, where)
-    n, converged, made = runs.counts(d, by_width_rule(config.width))
+    where = f"d = {config.dimension}"
+    where += f", p = {config.width} × rule" if config.width > 1 else ""
     if config.protocol == "flow":
-        undecided = sum(
-            not (run.converged or run.stationary) for run in runs.known.values()
+        shown = _converged(config, fitted)
+        descent = descents_threshold(config)
+        if descent is not None:
+            shown[_DESCENT] = descent
+        rows = [_threshold_row(config, where, what, fit) for what, fit in shown.items()]
+        what = f"Figure 2: undecided runs of the flow, {where}"
+        return [*rows, undecided_row(what, runs)]
+    return [
+        *_threshold_rows(config, runs, fitted, where),
+        *_replayed(config, runs, where),
+        *_lack_of_fit(config, runs, fitted, where),
+        *_remaining_loss(config, runs, where),
+        *_probability_rows(config, runs, where),
+    ]
+
+
+def _converged(config: Config, fitted: Fitted) -> dict[str, statistics.Threshold]:
+    return {
+        f"converged {meaning(config, horizon)}": fit for horizon, fit in fitted.items()
+    }
+
+
+_LOCAL = "from the n within 5 % of it"
+_ALIKE = "from the published n alone"
+_DESCENT = "gradient descent from the same w(0), by t_∞, from the n within 5 % of it"
+
+
+def _threshold_rows(
+    config: Config, runs: Runs, fitted: Fitted, where: str
+) -> list[dict[str, Any]]:
+    """Of descent: N by each way to fit, and what it is compared with."""
+    shown, beside = _converged(config, fitted), theirs(config)
+    n, k, m = runs.counts(config.dimension, by_width_rule(config.width))
+    if len(n) > 1:
+        shown[_LOCAL] = about(n, k, m)
+        both = np.isin(n, list(beside))
+        compared = config.protocol == "released"
+        if compared and both.sum() == len(beside) > 1 and not both.all():
+            shown[_ALIKE] = statistics.fit_threshold(n[both], k[both], m[both])
+    counts = None
+    if beside:
+        counts = statistics.fit_threshold(
+            list(beside), *np.array(list(beside.values())).T.astype(int)
         )
-        rows.append(
-            row(
-                f"Figure 2: undecided runs of the flow, {where}",
-                ours=undecided,
-                note=f"of {made.sum()}, by {runs.protocol.horizons[-1]:g} t_∞",
-            )
-        )
-        return rows
-    ours = dict(zip(n.tolist(), zip(converged, made, strict=True), strict=True))
+    return [
+        _threshold_row(config, where, what, fit, counts) for what, fit in shown.items()
+    ]
+
+
+def _threshold_row(
+    config: Config,
+    where: str,
+    what: str,
+    fit: statistics.Threshold,
+    counts: statistics.Threshold | None = None,
+) -> dict[str, Any]:
+    """One N. `counts`: the fit to the published counts, if there are any."""
+    first = config.width == 4
+    note = f"s = {fit.scale:.3g} [{fit.scale_low:.3g}, {fit.scale_high:.3g}]"
+    judged: dict[str, Any] = {}
+    if counts is not None:
+        note += f"; the published counts, fitted alike: {interval(counts)}"
+        # One verdict for each comparison that can be made, not for each way to fit.
+        if what != _LOCAL:
+            target, error, source = _target(config, what, counts)
+            # Theirs is known no better than ours.
+            joint = float(np.hypot(error, standard_error(fit)))
+            agrees = bool(abs(fit.estimate - target) <= 1.96 * joint)
+            judged = {"agrees": agrees, "target": target, "source": source}
+            note += f"; joint standard error {joint:.1f}"
+    return row(
+        f"Figure 2: threshold N, {where}, {what}",
+        paper=published.PAPER_THRESHOLD if counts else None,
+        released=published.RELEASED_THRESHOLD if counts and not first else None,
+        ours=fit.estimate,
+        low=fit.low,
+        high=fit.high,
+        note=note,
+        **judged,
+    )
+
+
+def _target(
+    config: Config, what: str, counts: statistics.Threshold
+) -> tuple[float, float, str]:
+    """What N is compared with, its standard error, and whose it is."""
+    if config.protocol == "paper":
+        low, high = published.PAPER_THRESHOLD_RANGE
+        return published.PAPER_THRESHOLD, (high - low) / 3.92, "the text"
+    error = standard_error(counts)
+    if config.width == 4:
+        return counts.estimate, error, "the first release's counts, fitted alike"
+    if what == _ALIKE:
+        return counts.estimate, error, "the release's counts, fitted alike"
+    return published.RELEASED_THRESHOLD, error, "the authors' released N"
+
+
+def _probability_rows(config: Config, runs: Runs, where: str) -> list[dict[str, Any]]:
+    """The share that converged at each n that is published too."""
+    beside = theirs(config)
+    n, k, m = runs.counts(config.dimension, by_width_rule(config.width))
+    ours = dict(zip(n.tolist(), zip(k, m, strict=True), strict=True))
     shared = [size for size in beside if size in ours]
     if not shared:
-        return rows
+        return []
     p_values = statistics.compare_proportions(
         *(np.array(column) for column in zip(*[ours[i] for i in shared], strict=True)),
         *(np.array(col) for col in zip(*[beside[i] for i in shared], strict=True)),
     )
     adjusted = statistics.holm(p_values)
+    rows = []
     for size, raw, p_value in zip(shared, p_values, adjusted, strict=True):
         share = statistics.proportion(*ours[size])
+        their = beside[size][0] / beside[size][1]
         rows.append(
             row(
                 f"Figure 2: probability of convergence, {where}, n = {size}",
-                released=beside[size][0] / beside[size][1],
+                released=their,
                 ours=float(share.estimate),
                 low=float(share.low),
                 high=float(share.high),
                 # The released runs drew w(0) from another law than the text has.
                 agrees=bool(p_value > 0.05) if config.protocol == "released" else None,
-                target=beside[size][0] / beside[size][1],
+                target=their,
                 source="the authors' released share",
                 note=f"{ours[size][0]}/{ours[size][1]} against {beside[size][0]}/"
                 f"{beside[size][1]}: p = {raw:.2g}, {p_value:.2g} after Holm over "
@@ -107,32 +198,6 @@ def _remaining_loss(config: Config, runs: Runs, where: str) -> list[dict[str, An
     ]
 
 
-def _thresholds(
-    config: Config, runs: Runs, fitted: Fitted
-) -> dict[str, statistics.Threshold]:
-    """By what they are, in words."""
-    shown = {
-        f"converged {meaning(config, horizon)}": fit for horizon, fit in fitted.items()
-    }
-    n, k, m = runs.counts(config.dimension, by_width_rule(config.width))
-    if config.protocol == "flow":
-        descent = descents_threshold(config)
-        return shown | ({} if descent is None else {_DESCENT: descent})
-    if len(n) < 2:
-        return shown
-    shown[_LOCAL] = about(n, k, m)
-    beside = theirs(config) if config.protocol == "released" else {}
-    both = np.isin(n, list(beside))
-    if both.sum() == len(beside) > 1 and not both.all():
-        shown[_ALIKE] = statistics.fit_threshold(n[both], k[both], m[both])
-    return shown
-
-
-_LOCAL = "from the n within 5 % of it"
-_ALIKE = "from the published n alone"
-_DESCENT = "gradient descent from the same w(0), by t_∞, from the n within 5 % of it"
-
-
 def _replayed(config: Config, runs: Runs, where: str) -> list[dict[str, Any]]:
     """What the search of Figures 3 and 4 finds where the outcomes are those of the
     grid, drawn with replacement: a curve that is not logistic."""
@@ -173,48 +238,3 @@ def _replayed(config: Config, runs: Runs, where: str) -> list[dict[str, Any]]:
             f"{near.estimate:.0f} (from the n within 5 % of it)",
         )
     ]
-
-
-def _threshold_row(
-    config: Config, what: str, fit: statistics.Threshold
-) -> dict[str, Any]:
-    """One N, and what it is compared with."""
-    beside, first = theirs(config), config.width == 4
-    note = f"s = {fit.scale:.3g} [{fit.scale_low:.3g}, {fit.scale_high:.3g}]"
-    target, error, source = None, 0.0, ""
-    if beside:
-        counts = statistics.fit_threshold(
-            list(beside), *np.array(list(beside.values())).T.astype(int)
-        )
-        error = standard_error(counts)
-        note += f"; the published counts, fitted alike: {interval(counts)}"
-        like = what.endswith(_ALIKE) or first
-        if config.protocol == "paper":
-            target, source = published.PAPER_THRESHOLD, "the text"
-            # "In between" the two n that it names.
-            low, high = published.PAPER_THRESHOLD_RANGE
-            error = (high - low) / 3.92
-        elif like:
-            target = counts.estimate
-            source = f"the {'first ' if first else ''}release's counts, fitted alike"
-        else:
-            target, source = published.RELEASED_THRESHOLD, "the authors' released N"
-    agrees = None
-    # One verdict for each comparison that can be made, not for each way to fit.
-    if target is not None and not what.endswith(_LOCAL):
-        # Theirs is known no better than ours.
-        joint = float(np.hypot(error, standard_error(fit)))
-        agrees = bool(abs(fit.estimate - target) <= 1.96 * joint)
-        note += f"; joint standard error {joint:.1f}"
-    return row(
-        f"Figure 2: threshold N, {what}",
-        paper=published.PAPER_THRESHOLD if beside else None,
-        released=published.RELEASED_THRESHOLD if beside and not first else None,
-        ours=fit.estimate,
-        low=fit.low,
-        high=fit.high,
-        agrees=agrees,
-        target=target if agrees is not None else None,
-        source=source if agrees is not None else "",
-        note=note,
-    )

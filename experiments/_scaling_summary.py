@@ -7,7 +7,7 @@ from scipy.stats import norm
 
 from ._scaling import Scaling, by_when
 from ._scaling_laws import MISFIT, Laws, Results, scaling_laws
-from ._thresholds import Runs, row, standard_error
+from ._thresholds import Runs, row, standard_error, undecided_row
 
 
 def scaling_summary(
@@ -16,6 +16,7 @@ def scaling_summary(
     """The rows for the report."""
     figure = scaling.figure.replace("figure", "Figure ")
     x, released = scaling.along, runs.protocol.name == "released"
+    shared = [value for value in found if value in scaling.published]
     ours = scaling_laws(found)
     rows = []
     if ours is not None:
@@ -44,11 +45,9 @@ def scaling_summary(
     alike = scaling_laws(found, scaling.published)
     if alike is not None and released:
         # N(x) is no power of x, so that the slope depends on the range.
-        mine = [value for value in found if value in scaling.published]
-        their = Laws.of(mine, [scaling.published[value] for value in mine])
+        their = Laws.of(shared, [scaling.published[value] for value in shared])
         what = f"{figure}: slope of log N on log {x}, at the published {x} alone"
         rows.append(_slope_row(scaling, alike, what, their))
-    shared = [value for value in found if value in scaling.published]
     by = by_when(runs)
     for value, search in found.items():
         fit = search.threshold
@@ -79,17 +78,8 @@ def scaling_summary(
                 note=note,
             )
         )
-    undecided = sum(
-        not (run.converged or run.stationary) for run in runs.known.values()
-    )
     if runs.protocol.name == "flow":
-        rows.append(
-            row(
-                f"{figure}: undecided runs of the flow",
-                ours=undecided,
-                note=f"of {len(runs.known)}, by {runs.protocol.horizons[-1]:g} t_∞",
-            )
-        )
+        rows.append(undecided_row(f"{figure}: undecided runs of the flow", runs))
     return rows
 
 

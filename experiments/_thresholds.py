@@ -301,6 +301,18 @@ def row(
     return {key: _plain(value) for key, value in content.items()}
 
 
+def undecided_row(quantity: str, runs: Runs) -> dict[str, Any]:
+    """How many runs of the flow were given up."""
+    undecided = sum(
+        not (run.converged or run.stationary) for run in runs.known.values()
+    )
+    return row(
+        quantity,
+        ours=undecided,
+        note=f"of {len(runs.known)}, by {runs.protocol.horizons[-1]:g} t_∞",
+    )
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
