@@ -50,7 +50,7 @@ class Config(ScalingConfig):
             low=least * d,
             high=most * d,
             published=published.RELEASED_THRESHOLD_BY_P,
-            # Appendix B: the published runs are at n that are d apart.
+            # Appendix B says this of Figure 3; of Figure 4 it is assumed.
             spacing=lambda p: float(d),
             stated_law=published.RELEASED_LAW_OF_P,
             stated_slope=published.RELEASED_SLOPE_OF_P,
