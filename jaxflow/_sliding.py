@@ -17,12 +17,14 @@ stays. `mean_mask` is the mean over the step of 1[z > 0], or of λ, along it, so
 the F of the step before.
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ._inputs import AbstractInputs, DenseInputs, product
+from ._inputs import AbstractInputs, DenseInputs, extend, product
 from ._types import Examples, PairMask, Pairs, Scalar
 
 # Up to this many examples K is formed even where the inputs are dense (512 MiB in
@@ -32,6 +34,8 @@ _LARGEST_GRAM = 8192
 # Damped Jacobi iterations for the coupled multipliers. They start from the one-pair
 # solution; 2 or 16 sweeps instead of 4 change nothing in the error of a run.
 _SWEEPS, _DAMPING = 4, 0.7
+# In a word of `_first_indices`.
+_BITS = 32
 
 
 def mean_mask(
@@ -180,12 +184,38 @@ def coupled_masks(
 def _first_indices(chosen: Bool[Array, "p n"], count: int) -> Int[Array, "p S"]:
     """Where each row holds its first `count` true entries; n where there are fewer.
 
-    A binary search in the running count: 20 times quicker on a CPU than `top_k`.
+    A row is packed into words of 32 bits, and only words are counted and searched: on a
+    CPU a running sum over all entries takes a sixth of the whole step.
     """
-    running = jnp.cumsum(chosen, axis=1, dtype=jnp.int32)
+    n = chosen.shape[1]
+    padded = extend(chosen, 1, -(-n // _BITS) * _BITS)
+    bits = padded.reshape(len(chosen), -1, _BITS).astype(jnp.uint32)
+    words = jnp.sum(bits << jnp.arange(_BITS, dtype=jnp.uint32), 2, dtype=jnp.uint32)
+    filled = jax.lax.population_count(words).astype(jnp.int32)
+    running = jnp.cumsum(filled, axis=1)
     ranks = jnp.arange(1, count + 1, dtype=jnp.int32)
-    found = jax.vmap(lambda row: jnp.searchsorted(row, ranks))(running)
-    return found.astype(jnp.int32)
+    word = jax.vmap(lambda row: jnp.searchsorted(row, ranks))(running)
+    there = jnp.minimum(word, words.shape[1] - 1)
+    # The rank within the word, and the bit that has it, by halves. A loop, since what
+    # comes out of one is not computed again for each number that it is the index of.
+    left = ranks - jnp.take_along_axis(running - filled, there, axis=1)
+    rest = jnp.take_along_axis(words, there, axis=1)
+
+    def halve(step: Array, found: tuple[Array, Array, Array]) -> tuple[Any, ...]:
+        left, rest, place = found
+        width = jnp.right_shift(_BITS // 2, step)
+        lower = rest & ((jnp.uint32(1) << width.astype(jnp.uint32)) - 1)
+        below = jax.lax.population_count(lower).astype(jnp.int32)
+        beyond = left > below
+        return (
+            jnp.where(beyond, left - below, left),
+            jnp.where(beyond, rest >> width.astype(jnp.uint32), rest),
+            place + jnp.where(beyond, width, 0),
+        )
+
+    halvings = _BITS.bit_length() - 1
+    _, _, place = jax.lax.fori_loop(0, halvings, halve, (left, rest, _BITS * there))
+    return jnp.where(word < words.shape[1], place, n).astype(jnp.int32)
 
 
 def _nonzero(x: Array) -> Array:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import solve_ivp
 from scipy.optimize import brentq
 
@@ -495,3 +495,15 @@ def test_curvature_counts_sliding_pairs_by_their_multipliers():
     assert_allclose(run.curvature[1], rate, rtol=5e-3)
     # With σ'(0) = 0 or 1 in their place it is another number altogether.
     assert abs(float(run.observables["literal"][1]) / rate - 1) > 0.02
+
+
+@pytest.mark.parametrize("n", [1, 31, 32, 33, 100, 1100])
+@pytest.mark.parametrize("share", [0, 0.02, 0.3, 1])
+def test_first_indices_are_those_of_a_plain_search(n, share):
+    chosen = np.random.default_rng(n).random((5, n)) < share
+    for count in {1, min(5, n), min(64, n)}:
+        expected = np.full((5, count), n)
+        for row, entries in zip(expected, chosen, strict=True):
+            found = np.flatnonzero(entries)[:count]
+            row[: len(found)] = found
+        assert_array_equal(_sliding._first_indices(jnp.array(chosen), count), expected)
