@@ -190,7 +190,8 @@ def _first_indices(chosen: Bool[Array, "p n"], count: int) -> Int[Array, "p S"]:
     n = chosen.shape[1]
     padded = extend(chosen, 1, -(-n // _BITS) * _BITS)
     bits = padded.reshape(len(chosen), -1, _BITS).astype(jnp.uint32)
-    words = jnp.sum(bits << jnp.arange(_BITS, dtype=jnp.uint32), 2, dtype=jnp.uint32)
+    shifts = jnp.arange(_BITS, dtype=jnp.uint32)[None, None, :]
+    words = jnp.sum(bits << shifts, axis=2, dtype=jnp.uint32)
     filled = jax.lax.population_count(words).astype(jnp.int32)
     running = jnp.cumsum(filled, axis=1)
     ranks = jnp.arange(1, count + 1, dtype=jnp.int32)
@@ -198,7 +199,7 @@ def _first_indices(chosen: Bool[Array, "p n"], count: int) -> Int[Array, "p S"]:
     there = jnp.minimum(word, words.shape[1] - 1)
     # The rank within the word, and the bit that has it, by halves. A loop, since what
     # comes out of one is not computed again for each number that it is the index of.
-    left = ranks - jnp.take_along_axis(running - filled, there, axis=1)
+    left = ranks[None, :] - jnp.take_along_axis(running - filled, there, axis=1)
     rest = jnp.take_along_axis(words, there, axis=1)
 
     def halve(step: Array, found: tuple[Array, Array, Array]) -> tuple[Any, ...]:
