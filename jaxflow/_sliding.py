@@ -17,8 +17,6 @@ stays. `mean_mask` is the mean over the step of 1[z > 0], or of λ, along it, so
 the F of the step before.
 """
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -185,7 +183,7 @@ def _first_indices(chosen: Bool[Array, "p n"], count: int) -> Int[Array, "p S"]:
     """Where each row holds its first `count` true entries; n where there are fewer.
 
     A row is packed into words of 32 bits, and only words are counted and searched: on a
-    CPU a running sum over all entries takes a sixth of the whole step.
+    CPU a running sum over all entries takes a tenth of a whole step and more.
     """
     n = chosen.shape[1]
     padded = extend(chosen, 1, -(-n // _BITS) * _BITS)
@@ -197,25 +195,13 @@ def _first_indices(chosen: Bool[Array, "p n"], count: int) -> Int[Array, "p S"]:
     ranks = jnp.arange(1, count + 1, dtype=jnp.int32)
     word = jax.vmap(lambda row: jnp.searchsorted(row, ranks))(running)
     there = jnp.minimum(word, words.shape[1] - 1)
-    # The rank within the word, and the bit that has it, by halves. A loop, since what
-    # comes out of one is not computed again for each number that it is the index of.
+    # Before the bit that is sought lie those up to which the word has fewer set bits
+    # than its rank: as many as its place in the word.
     left = ranks[None, :] - jnp.take_along_axis(running - filled, there, axis=1)
-    rest = jnp.take_along_axis(words, there, axis=1)
-
-    def halve(step: Array, found: tuple[Array, Array, Array]) -> tuple[Any, ...]:
-        left, rest, place = found
-        width = jnp.right_shift(_BITS // 2, step)
-        lower = rest & ((jnp.uint32(1) << width.astype(jnp.uint32)) - 1)
-        below = jax.lax.population_count(lower).astype(jnp.int32)
-        beyond = left > below
-        return (
-            jnp.where(beyond, left - below, left),
-            jnp.where(beyond, rest >> width.astype(jnp.uint32), rest),
-            place + jnp.where(beyond, width, 0),
-        )
-
-    halvings = _BITS.bit_length() - 1
-    _, _, place = jax.lax.fori_loop(0, halvings, halve, (left, rest, _BITS * there))
+    found = jnp.take_along_axis(words, there, axis=1)
+    up_to = (jnp.uint32(2) << shifts) - 1
+    below = jax.lax.population_count(found[:, :, None] & up_to).astype(jnp.int32)
+    place = _BITS * there + jnp.sum(below < left[:, :, None], axis=2, dtype=jnp.int32)
     return jnp.where(word < words.shape[1], place, n).astype(jnp.int32)
 
 
