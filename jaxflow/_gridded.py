@@ -97,7 +97,8 @@ def gridded_records(
     """The same from a folder; it stays on disk where it is large."""
     from . import records
 
-    flat = records.open_records(folder, lazy=True, verify=False)
+    wanted = [cell.run_name(seed) for cell in grid.cells for seed in seeds]
+    flat = records.open_records(folder, ids=wanted, lazy=True, verify=False)
     if flat.nbytes <= _LOADED:
         flat = flat.load()
     names = [str(name) for name in flat["id"].values]

@@ -130,6 +130,28 @@ def test_a_lazy_dataset_opens_no_chunk_before_it_is_needed(tmp_path, monkeypatch
         records["loss"].values  # noqa: B018
 
 
+@pytest.mark.parametrize("lazy", [True, False])
+def test_some_runs_are_read_from_their_chunks_alone(tmp_path, lazy):
+    write(tmp_path / "r", range(4))
+    write(tmp_path / "r", [1], part=2)
+    whole = open_records(tmp_path / "r", lazy=False)
+    wanted = [ids_of(3)[2], ids_of(1)[0], ids_of(1)[1]]
+    for unwanted in (0, 2):
+        size = chunk_file(tmp_path / "r", unwanted).stat().st_size
+        chunk_file(tmp_path / "r", unwanted).write_bytes(b"?" * size)
+    some = open_records(tmp_path / "r", ids=wanted, lazy=lazy, verify=False)
+    assert set(some["id"].values) == set(wanted)
+    xr.testing.assert_identical(some.compute(), whole.isel(run=[3, 4, 11]))
+
+
+def test_runs_that_are_not_there_are_named(tmp_path):
+    write(tmp_path / "r", [0])
+    with pytest.raises(ValueError, match="1 of the 2 runs asked for, and not 'n=9 "):
+        open_records(tmp_path / "r", ids=[ids_of(0)[0], ids_of(1)[0]])
+    with pytest.raises(ValueError, match="at least one run"):
+        open_records(tmp_path / "r", ids=[])
+
+
 def test_a_slice_of_a_lazy_dataset_equals_that_of_an_eager_one(tmp_path):
     write(tmp_path / "r", range(4))
     lazy = open_records(tmp_path / "r").isel(run=slice(2, 11, 2), time=[0, 3])

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,13 @@ class _Source:
 
 
 def open_records(
-    path: str | os.PathLike[str], *, lazy: bool = True, verify: bool = True
+    path: str | os.PathLike[str],
+    *,
+    ids: Collection[str] | None = None,
+    lazy: bool = True,
+    verify: bool = True,
 ) -> Any:
-    """All finished runs of a folder, over its parts, as an `xarray.Dataset`.
+    """The finished runs of a folder, over its parts, as an `xarray.Dataset`.
 
     Its dimension is "run" (parts in order, each in the order it was written), with the
     coordinate `id` (run,), and those of the variables. A run that several parts hold
@@ -50,15 +54,19 @@ def open_records(
 
     **Keyword arguments:**
 
+    - `ids`: of the runs that are wanted, at least one; left out, all. Only chunks that
+        hold one of them are decoded.
     - `lazy`: variables are dask arrays with a block per chunk, and no chunk is opened
         before its values are needed. Otherwise they are read now, into NumPy arrays.
     - `verify`: reads every chunk once and compares it with its checksum. Otherwise only
         its presence and its size are checked.
 
     Raises a FileNotFoundError if there is no folder; a ValueError if there are no runs
-    in it, if chunks do not fit together, or, with the file's name and what is wrong, if
-    the config, a manifest or a chunk is damaged.
+    in it, or not those of `ids`, if chunks do not fit together, or, with the file's
+    name and what is wrong, if the config, a manifest or a chunk is damaged.
     """
+    if ids is not None and not ids:
+        raise ValueError("ids must name at least one run, or be left out for all.")
     folder = Path(path).absolute()
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder}.")
@@ -84,12 +92,17 @@ def open_records(
         for name in first
     }
     shapes = {name: tuple(first[name]["shape"][1:]) for name in first}
-    sources = _without_repetition(chunks)
+    sources = _sources(chunks, None if ids is None else set(ids))
+    names = [name for source in sources for name in source.ids]
+    if ids is not None and (missing := set(ids).difference(names)):
+        raise ValueError(
+            f"{folder} holds {len(names)} of the {len(set(ids))} runs asked for, and "
+            f"not {min(missing)!r}."
+        )
     arrays = (_lazy if lazy else _eager)(sources, dtypes, shapes)
-    ids = np.asarray([name for source in sources for name in source.ids])
     return xarray.Dataset(
         {name: (first[name]["dims"], array) for name, array in arrays.items()},
-        coords={ID: (RUN, ids)},
+        coords={ID: (RUN, np.asarray(names, str))},
         attrs={
             **_common_attrs([chunk["attrs"] for _, chunk in chunks]),
             "config": canonical("config", config),
@@ -98,13 +111,20 @@ def open_records(
     )
 
 
-def _without_repetition(chunks: Sequence[tuple[Part, dict[str, Any]]]) -> list[_Source]:
-    """Two processes may have computed the same run; their results are the same."""
+def _sources(
+    chunks: Sequence[tuple[Part, dict[str, Any]]], wanted: set[str] | None
+) -> list[_Source]:
+    """Where the wanted runs are. Two processes may have computed the same run; their
+    results are the same, and the first counts."""
     seen: set[str] = set()
     sources = []
     for part, chunk in chunks:
         ids = chunk["ids"]
-        rows = [row for row, name in enumerate(ids) if name not in seen]
+        rows = [
+            row
+            for row, name in enumerate(ids)
+            if name not in seen and (wanted is None or name in wanted)
+        ]
         seen.update(ids)
         if rows:
             sources.append(
