@@ -34,6 +34,14 @@ def methods(case: Case) -> dict[str, Any]:
     }
 
 
+# Inputs of n examples, as far as the working memory depends on them.
+_GEOMETRY = {
+    "orthogonal": lambda n: jaxflow.OrthogonalInputs(np.ones(n)),
+    "antipodal": lambda n: jaxflow.AntipodalInputs(np.ones(n // 2), np.ones(n // 2)),
+    "sphere": lambda n: jaxflow.DenseInputs(np.ones((n, 1))),
+}
+
+
 def _slides(case: Case) -> bool:
     return case.inputs == "sphere"
 
@@ -152,8 +160,7 @@ def bytes_of(case: Case, method: Any) -> int:
     """About what one network takes: its inputs, its weights, and what the method
     works with."""
     n, pairs = case.n, case.n * case.width
-    # The method counts n² numbers for pairs that slide; without any, it has none.
-    numbers = method.working_numbers(n if _slides(case) else 0, pairs)
+    numbers = method.working_numbers(_GEOMETRY[case.inputs](n), pairs)
     inputs = n * min(case.d, n) if _slides(case) else n
     return (numbers + inputs + pairs) * np.dtype(case.dtype).itemsize
 

@@ -82,7 +82,7 @@ def working_bytes(run: Run, method: AbstractMethod) -> int:
     held = sum(leaf.nbytes for leaf in jax.tree.leaves(run))
     inputs = run.problem.inputs
     pairs = run.a.shape[0] * inputs.num_examples
-    extra = method.working_numbers(inputs.num_examples, pairs)
+    extra = method.working_numbers(inputs, pairs)
     return held + extra * run.a.dtype.itemsize
 
 

@@ -64,3 +64,15 @@ def isolated(function: Callable[..., Any], problem: Any, *args: Any) -> Any:
         return jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), shapes)
 
     return jax.lax.cond(problem.n > 0, function, nothing, problem, *args)
+
+
+def materialised(function: Callable[..., Any], problem: Any, *args: Any) -> Any:
+    """function(problem, *args), with the arguments as arrays in memory on a CPU.
+
+    The compiler there merges what makes a matrix into every matrix–vector product that
+    reads it. For more than a maximum that takes many times longer than writing the
+    matrix once: 120 against 30 μs for a stage of the flow at n = 2000.
+    """
+    if jax.default_backend() == "cpu":
+        return isolated(function, problem, *args)
+    return function(problem, *args)

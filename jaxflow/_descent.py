@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from ._checks import as_scalar
+from ._inputs import AbstractInputs
 from ._methods import AbstractMethod, Recorder, Trajectory, rises
 from ._problem import Problem
 from ._solution import Results
@@ -82,7 +83,7 @@ class GradientDescent(AbstractMethod):
     def rotation_invariant(self) -> bool:
         return self.optimizer is None
 
-    def working_numbers(self, n: int, pairs: int) -> int:
+    def working_numbers(self, inputs: AbstractInputs, pairs: int) -> int:
         return 5 * pairs
 
     def lean(self) -> "GradientDescent":

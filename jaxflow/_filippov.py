@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ._checks import check_count, check_positive
+from ._inputs import AbstractInputs
 from ._methods import AbstractMethod, Recorder, Trajectory
 from ._multistep import Place, Scheme
 from ._problem import Problem
@@ -97,8 +98,8 @@ class FilippovFlow(AbstractMethod):
     def rotation_invariant(self) -> bool:
         return True
 
-    def working_numbers(self, n: int, pairs: int) -> int:
-        return 30 * pairs + n**2
+    def working_numbers(self, inputs: AbstractInputs, pairs: int) -> int:
+        return 30 * pairs + inputs.num_examples**2
 
     def run(
         self,

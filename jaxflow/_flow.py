@@ -10,27 +10,23 @@ import optimistix as optx
 from jaxtyping import Array, Bool, Float
 
 from ._checks import as_scalar, check_choice, check_count
+from ._error import ErrorControl, MovingRootMeanSquare
 from ._filippov import FilippovFlow
-from ._kinks import (
-    CrossingKinks,
-    LiteralKinks,
-    kinks_of,
-)
+from ._inputs import AbstractInputs
+from ._kinks import AbstractKinks, CrossingKinks, LiteralKinks, kinks_of
 from ._methods import AbstractMethod, Recorder, Trajectory
 from ._problem import Problem
 from ._solution import Results
-from ._stepper import Arguments, Stepper, StepperState, explicit_tableau, velocity
+from ._stepper import (
+    Arguments,
+    Stepper,
+    StepperState,
+    explicit_tableau,
+    holds,
+    velocity,
+)
 from ._stops import AbstractStop, margins
 from ._types import Neurons, Weights
-
-# Gains of the step size controller. Late in a run the steps are bounded by stability,
-# and a purely integral controller then rejects every other step and lets errors in.
-# Measured on orthogonal inputs (n = d = 2000, p = 37, six seeds, rtol 1e-6, to t_∞):
-# Dopri5 with these gains makes at most 447 evaluations, and the loss is within 5e-6.
-# Tsit5 needs a tenth more for that; without a proportional part the error was above
-# 1e-5 at every cost below 500 evaluations.
-_PROPORTIONAL, _INTEGRAL = 0.4, 0.3
-
 
 _WITH_MEMORY = (diffrax.ReversibleHeun, diffrax.LeapfrogMidpoint)
 
@@ -130,8 +126,11 @@ class GradientFlow(AbstractMethod):
     def rotation_invariant(self) -> bool:
         return True
 
-    def working_numbers(self, n: int, pairs: int) -> int:
-        return 30 * pairs if self.by_diffrax else 30 * pairs + n**2
+    def working_numbers(self, inputs: AbstractInputs, pairs: int) -> int:
+        kinks = self._kinks(inputs)
+        if kinks is None:
+            return self._filippov().working_numbers(inputs, pairs)
+        return (12 if holds(self.solver, kinks) else 30) * pairs
 
     def run(
         self,
@@ -142,19 +141,9 @@ class GradientFlow(AbstractMethod):
         stops: tuple[AbstractStop, ...],
         record: Recorder,
     ) -> Trajectory:
-        kinks = kinks_of(problem.inputs)
-        inexact = isinstance(kinks, LiteralKinks)
-        if self.kinks == "filippov" or (
-            self.kinks == "auto" and inexact and not self.by_diffrax
-        ):
-            method = FilippovFlow(
-                0.1 * jnp.sqrt(self.rtol),
-                first_step=self.first_step,
-                max_steps=self.max_steps,
-            )
-            return method.run(problem, weights, a, times, stops, record)
-        if self.kinks == "literal":
-            kinks = LiteralKinks(problem.inputs)
+        kinks = self._kinks(problem.inputs)
+        if kinks is None:
+            return self._filippov().run(problem, weights, a, times, stops, record)
         if isinstance(kinks, CrossingKinks) and isinstance(self.solver, _WITH_MEMORY):
             raise ValueError(
                 f"{type(self.solver).__name__} remembers earlier points, but pairs of "
@@ -164,22 +153,23 @@ class GradientFlow(AbstractMethod):
         dtype = a.dtype
         controller = self.controller
         if controller is None:
-            controller = diffrax.PIDController(
-                rtol=self.rtol.astype(dtype),
-                atol=self.atol.astype(dtype),
-                pcoeff=_PROPORTIONAL,
-                icoeff=_INTEGRAL,
-                norm=_RootMeanSquare(problem),
+            controller = ErrorControl(
+                self.rtol.astype(dtype),
+                self.atol.astype(dtype),
+                MovingRootMeanSquare(problem),
             )
         eps = float(jnp.finfo(dtype).eps)
         events = [_Margin(stops, index) for index in range(len(stops))]
-        pattern = kinks.start(weights, a, problem.field(weights, a).residuals)
-        args = Arguments(problem, kinks, pattern)
+        carried = kinks.start(weights, a, problem.field(weights, a).residuals)
+        args = Arguments(problem, kinks, kinks.begin(weights, carried))
         # A run whose stop condition holds at the start takes no step.
         at_start = jnp.array(
             [event(0, (weights, a), args) <= 0 for event in events], bool
         )
         end = jnp.where(jnp.any(at_start), jnp.zeros((), dtype), times[-1])
+        # Of a single time XLA would make a record in every step, as it does not depend
+        # on which of the times it is.
+        saved = jnp.concatenate([times, times[-1:]]) if times.size == 1 else times
         solution = diffrax.diffeqsolve(
             diffrax.ODETerm(velocity),
             Stepper(self.solver),
@@ -191,7 +181,7 @@ class GradientFlow(AbstractMethod):
             saveat=diffrax.SaveAt(
                 subs=[
                     diffrax.SubSaveAt(
-                        ts=jnp.minimum(times, end), fn=_RecordFunction(record)
+                        ts=jnp.minimum(saved, end), fn=_RecordFunction(record)
                     ),
                     diffrax.SubSaveAt(t1=True),
                 ],
@@ -209,10 +199,10 @@ class GradientFlow(AbstractMethod):
         _, (end_time,) = solution.ts
         rows, (end_weights, end_a) = solution.ys
         kinds = eqx.filter_eval_shape(record, times[0], weights, a)
+        rows = jax.tree.map(lambda row: row[: times.size], rows)
         rows = jax.tree.map(_as_recorded, rows, kinds)
         state: StepperState = solution.solver_state
         end_weights, end_a = end_weights[0], end_a[0]
-        end_weights = args.kinks.at_rest(end_weights, state.pattern)
         return Trajectory(
             times=times,
             rows=rows,
@@ -232,6 +222,21 @@ class GradientFlow(AbstractMethod):
             },
         )
 
+    def _kinks(self, inputs: AbstractInputs) -> AbstractKinks | None:
+        """How diffrax is led across the kinks; None where `FilippovFlow` runs."""
+        kinks: AbstractKinks = kinks_of(inputs)
+        inexact = isinstance(kinks, LiteralKinks) and not self.by_diffrax
+        if self.kinks == "filippov" or (self.kinks == "auto" and inexact):
+            return None
+        return LiteralKinks(inputs) if self.kinks == "literal" else kinks
+
+    def _filippov(self) -> FilippovFlow:
+        return FilippovFlow(
+            0.1 * jnp.sqrt(self.rtol),
+            first_step=self.first_step,
+            max_steps=self.max_steps,
+        )
+
     def _evaluations(self, stats: dict[str, Any], state: "StepperState") -> Any:
         tableau = explicit_tableau(self.solver)
         if tableau is None:
@@ -248,17 +253,6 @@ class GradientFlow(AbstractMethod):
 
 def _count(number: Any) -> Array:
     return jnp.asarray(number, jnp.int32)
-
-
-class _RootMeanSquare(eqx.Module):
-    """The root mean square over what is not padding."""
-
-    problem: Problem
-
-    def __call__(self, tree: Any) -> Array:
-        size = sum(leaf.size for leaf in jax.tree.leaves(tree))
-        p, m = self.problem.p, self.problem.coordinates
-        return optx.rms_norm(tree) * jnp.sqrt(size / (p * (m + 1)))
 
 
 class _Margin(eqx.Module):

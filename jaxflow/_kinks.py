@@ -8,10 +8,9 @@ field within a step is then Lipschitz, and at the end of the step the coordinate
 put back to where the true flow has them.
 
 **Orthogonal inputs.** u_ji' = (a_j/n) r_i ‖x_i‖ 1[u_ji > 0]. A pair that is off stays
-off; one that is on switches off for good when it reaches zero. Let u_ji run on below
-zero: the network reads (u_ji)_+ and notices nothing, so the gates can stay open. Only
-when a_j r_i turns positive would a pair below zero come back, which the true flow
-forbids: this is detected, u_ji is set to zero, and the gate is closed.
+off; one that is on switches off for good when it reaches zero. Within the step u_ji
+runs on below zero: the network reads (u_ji)_+ and notices nothing. At its end u_ji is
+set to zero, and its gate is closed.
 
 **Antipodal inputs.** u_ji' = (a_j/n) (r⁺_i ρ⁺_i 1[u_ji > 0] − r⁻_i ρ⁻_i 1[u_ji < 0]). A
 pair that reaches zero from above passes to the other side when a_j r⁻_i > 0, and stays
@@ -38,7 +37,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ._inputs import AbstractInputs, AntipodalInputs, OrthogonalInputs
+from ._inputs import (
+    AbstractInputs,
+    AntipodalInputs,
+    OrthogonalInputs,
+    positive_part,
+    product,
+)
 from ._types import Examples, Neurons, PairMask, Pairs, Scalar, Weights
 
 # A ratio of speeds above this belongs to a residual that vanishes to rounding.
@@ -69,24 +74,30 @@ class Step(eqx.Module):
 class StepEnd(eqx.Module):
     """What a step hands to the next.
 
-    - `weights`: with every pair where the next step wants it.
-    - `pattern`: what the next step holds fixed.
+    - `weights`: where the true flow has them.
+    - `carried`: what the next step has to know besides.
     - `reached`: how many pairs have reached their kink within the step.
-    - `jumped`: whether the field of the next step starts with a jump.
+    - `jumped`: whether some activation, and with it the residuals, jumps here.
+    - `regated`: whether some gate changes.
     """
 
     weights: Weights
-    pattern: AbstractPattern
+    carried: Any
     reached: Int[Array, ""]
     jumped: Bool[Array, ""]
+    regated: Bool[Array, ""]
 
 
 class AbstractKinks(eqx.Module):
     """How one geometry carries its pairs through a step."""
 
     @abc.abstractmethod
-    def start(self, weights: Weights, a: Neurons, r: Examples) -> AbstractPattern:
-        """The pattern of the first step."""
+    def start(self, weights: Weights, a: Neurons, r: Examples) -> Any:
+        """What the first step has to know besides its weights."""
+
+    def begin(self, weights: Weights, carried: Any) -> AbstractPattern:
+        """The pattern of a step from these weights."""
+        return carried
 
     @abc.abstractmethod
     def read(self, weights: Weights, pattern: Any) -> tuple[Pairs, PairMask]:
@@ -96,19 +107,30 @@ class AbstractKinks(eqx.Module):
     def finish(self, step: Step, pattern: Any) -> StepEnd:
         """Ends a step."""
 
-    def at_rest(self, weights: Weights, pattern: Any) -> Weights:
-        """The true weights between two steps."""
-        return weights
-
     def bends(self, step: Step, pattern: Any) -> tuple[Pairs, Pairs] | None:
         """Where the activations have a corner within the step, to leading order.
 
         Over the step, s from 0 to 1, an activation is a smooth function plus
-        size × (1 − s/fraction)_+. A quadrature of high order in s does not see that, so
-        the solver's error there is of second order, and known. Returns
-        (size, fraction), each (p, n), with size 0 where there is no corner.
+        (size − s × fall)_+, which is zero at s = 1. A quadrature of high order in s
+        does not see that, so the solver's error there is of second order, and known.
+        Returns (size, fall), each (p, n), and 0 where there is no corner.
         """
         return None
+
+
+class AbstractHolding(AbstractKinks):
+    """Kinks at which every pair keeps its gate within a step."""
+
+    @abc.abstractmethod
+    def activations(self, weights: Weights, pattern: Any) -> Pairs:
+        """(z_ji)_+ within a step, (p, n)."""
+
+    @abc.abstractmethod
+    def gates(self, pattern: Any) -> PairMask:
+        """1_ji within a step, (p, n)."""
+
+    def read(self, weights: Weights, pattern: Any) -> tuple[Pairs, PairMask]:
+        return self.activations(weights, pattern), self.gates(pattern)
 
 
 class LiteralPattern(AbstractPattern):
@@ -136,62 +158,63 @@ class LiteralKinks(AbstractKinks):
         active = self.inputs.preactivations(step.after) > 0
         return StepEnd(
             weights=step.after,
-            pattern=LiteralPattern(active),
-            reached=jnp.sum(active != pattern.active, dtype=jnp.int32),
+            carried=LiteralPattern(active),
+            reached=_count(active != pattern.active),
             jumped=jnp.zeros((), bool),
+            regated=jnp.zeros((), bool),
         )
 
 
 class OneWayPattern(AbstractPattern):
-    """`gates`: pairs whose coordinate moves. `extended`: of those, the ones that have
-    switched off and run on below zero."""
+    """`gates`: the pairs that are on at the start of the step."""
 
     gates: PairMask
-    extended: PairMask
 
     def settle(self, weights: Weights) -> Weights:
         return jnp.where(self.gates, jax.nn.relu(weights), weights)
 
 
-class OneWayKinks(AbstractKinks):
+class OneWayKinks(AbstractHolding):
     """Orthogonal inputs: a pair switches off once and for good."""
 
     inputs: OrthogonalInputs
 
-    def start(self, weights: Weights, a: Neurons, r: Examples) -> OneWayPattern:
-        return OneWayPattern(weights > 0, jnp.zeros_like(weights, bool))
+    def start(self, weights: Weights, a: Neurons, r: Examples) -> None:
+        return None
 
-    def read(self, weights: Weights, pattern: OneWayPattern) -> tuple[Pairs, PairMask]:
-        return jax.nn.relu(self.inputs.preactivations(weights)), pattern.gates
+    def begin(self, weights: Weights, carried: None) -> OneWayPattern:
+        return OneWayPattern(weights > 0)
 
-    def at_rest(self, weights: Weights, pattern: OneWayPattern) -> Weights:
-        return pattern.settle(weights)
+    def activations(self, weights: Weights, pattern: OneWayPattern) -> Pairs:
+        return positive_part(self.inputs.preactivations(weights))
+
+    def gates(self, pattern: OneWayPattern) -> PairMask:
+        return pattern.gates
 
     def finish(self, step: Step, pattern: OneWayPattern) -> StepEnd:
-        reached = self._reached(step.after, pattern)
-        extended = pattern.extended | reached
-        # Below zero and pushed up again: a residual has changed sign since.
-        closing = extended & (step.a[:, None] * step.r[None, :] > 0)
+        reached = _count(pattern.gates & (step.after <= 0))
         return StepEnd(
-            weights=jnp.where(closing, 0, step.after),
-            pattern=OneWayPattern(pattern.gates & ~closing, extended & ~closing),
-            reached=jnp.sum(reached, dtype=jnp.int32),
-            jumped=jnp.any(closing),
+            weights=pattern.settle(step.after),
+            carried=None,
+            reached=reached,
+            # The network reads zero on these pairs already.
+            jumped=jnp.zeros((), bool),
+            regated=reached > 0,
         )
 
     def bends(self, step: Step, pattern: OneWayPattern) -> tuple[Pairs, Pairs]:
-        reached = self._reached(step.after, pattern) & (step.before > 0)
-        size = jnp.where(reached, self.inputs.preactivations(step.before), 0)
-        return size, _fraction(step, reached)
-
-    def _reached(self, after: Weights, pattern: OneWayPattern) -> PairMask:
-        return pattern.gates & ~pattern.extended & (after <= 0)
+        reached = pattern.gates & (step.after <= 0)
+        size = jnp.where(reached, step.before, 0)
+        fall = jnp.where(reached, step.before - step.after, 0)
+        return self.inputs.preactivations(size), self.inputs.preactivations(fall)
 
 
-def _fraction(step: Step, reached: Array) -> Weights:
-    """The fraction of the step after which a coordinate was zero; 1 elsewhere."""
-    moved = jnp.where(reached, step.before - step.after, 1)
-    return jnp.where(reached, step.before / moved, 1)
+def _count(mask: Array) -> Int[Array, ""]:
+    """How many pairs of a mask are set. By a product with ones, exact up to 2²⁴ in a
+    row: on a CPU a sum of integers takes several times as long."""
+    dtype = jnp.float32
+    rows = product(mask.astype(dtype), jnp.ones(mask.shape[1], dtype))
+    return jnp.sum(rows.astype(jnp.int32), dtype=jnp.int32)
 
 
 class CrossingPattern(AbstractPattern):
@@ -210,7 +233,7 @@ class CrossingPattern(AbstractPattern):
         return jnp.where(beyond, weights * ratio, weights)
 
 
-class CrossingKinks(AbstractKinks):
+class CrossingKinks(AbstractHolding):
     """Antipodal inputs: a pair that reaches zero passes to the other side, or stays."""
 
     inputs: AntipodalInputs
@@ -218,30 +241,30 @@ class CrossingKinks(AbstractKinks):
     def start(self, weights: Weights, a: Neurons, r: Examples) -> CrossingPattern:
         return CrossingPattern(_sign(weights), weights == 0, *self._ratios(r))
 
-    def read(
-        self, weights: Weights, pattern: CrossingPattern
-    ) -> tuple[Pairs, PairMask]:
+    def activations(self, weights: Weights, pattern: CrossingPattern) -> Pairs:
         above = jax.nn.relu(weights) * jnp.where(
             pattern.side < 0, pattern.up[None, :], 1
         )
         below = jax.nn.relu(-weights) * jnp.where(
             pattern.side > 0, pattern.down[None, :], 1
         )
-        activations = jnp.concatenate(
+        return jnp.concatenate(
             [
                 above * self.inputs.positive[None, :],
                 below * self.inputs.negative[None, :],
             ],
             axis=1,
         )
-        gates = jnp.concatenate([pattern.side > 0, pattern.side < 0], axis=1)
-        return activations, gates
+
+    def gates(self, pattern: CrossingPattern) -> PairMask:
+        return jnp.concatenate([pattern.side > 0, pattern.side < 0], axis=1)
 
     def finish(self, step: Step, pattern: CrossingPattern) -> StepEnd:
         down, up = self._ratios(step.r)
         beyond = self._beyond(step.after, pattern)
         # κ is taken halfway between where the step reached zero and its end.
-        fraction = _fraction(step, beyond)
+        moved = jnp.where(beyond, step.before - step.after, 1)
+        fraction = jnp.where(beyond, step.before / moved, 1)
         old = jnp.where(pattern.side > 0, pattern.down[None, :], pattern.up[None, :])
         new = jnp.where(pattern.side > 0, down[None, :], up[None, :])
         ratio = old + 0.5 * (1 + fraction) * (new - old)
@@ -250,21 +273,26 @@ class CrossingKinks(AbstractKinks):
         settled = jnp.where(held, self._released(step), settled)
         side = _sign(settled)
         moved = side != pattern.side
+        changed = _count(moved) > 0
         return StepEnd(
             weights=settled,
-            pattern=CrossingPattern(side, pattern.closed, down, up),
-            reached=jnp.sum(moved & (pattern.side != 0), dtype=jnp.int32),
-            jumped=jnp.any(moved),
+            carried=CrossingPattern(side, pattern.closed, down, up),
+            reached=_count(moved & (pattern.side != 0)),
+            jumped=changed,
+            regated=changed,
         )
 
     def bends(self, step: Step, pattern: CrossingPattern) -> tuple[Pairs, Pairs]:
         # Beyond zero the activation of the other example of the pair is κ times
         # (s/fraction − 1)_+, which differs from (1 − s/fraction)_+ by a straight line.
-        reached = self._beyond(step.after, pattern) & (step.before != 0)
-        activations, _ = self.read(step.before, pattern)
-        mirrored, _ = self.read(-step.before, pattern)
-        size = jnp.where(jnp.tile(reached, 2), activations + mirrored, 0)
-        return size, jnp.tile(_fraction(step, reached), 2)
+        reached = self._beyond(step.after, pattern)
+        size = jnp.where(reached, step.before, 0)
+        fall = jnp.where(reached, step.before - step.after, 0)
+
+        def both_sides(moved: Weights) -> Pairs:
+            return self.activations(moved, pattern) + self.activations(-moved, pattern)
+
+        return both_sides(size), both_sides(fall)
 
     def _released(self, step: Step) -> Weights:
         """Where coordinates that were held at zero have got to.

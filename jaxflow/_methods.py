@@ -12,6 +12,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ._inputs import AbstractInputs
 from ._problem import Problem
 from ._stops import AbstractStop
 from ._types import Neurons, Scalar, Weights
@@ -57,9 +58,9 @@ class AbstractMethod(eqx.Module):
         return self
 
     @abc.abstractmethod
-    def working_numbers(self, n: int, pairs: int) -> int:
-        """About how many numbers a run of n examples and `pairs` = n p pairs holds
-        while it is computed, besides the problem itself."""
+    def working_numbers(self, inputs: AbstractInputs, pairs: int) -> int:
+        """About how many numbers a run with `pairs` = n p pairs holds while it is
+        computed, besides the problem itself."""
 
     @abc.abstractmethod
     def run(

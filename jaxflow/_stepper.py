@@ -5,6 +5,8 @@ the pairs back to the true flow at the end of the step, takes off the error that
 corners of the activations leave in the second layer, and counts.
 """
 
+import dataclasses
+import functools
 from typing import Any
 
 import diffrax
@@ -13,7 +15,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ._kinks import AbstractKinks, AbstractPattern, Step
+from ._compile import materialised
+from ._held import HeldInterpolation, HeldStep, Stage
+from ._inputs import positive_part, product
+from ._kinks import (
+    AbstractHolding,
+    AbstractKinks,
+    AbstractPattern,
+    Step,
+    StepEnd,
+)
 from ._methods import rises
 from ._problem import Problem
 from ._types import Examples, Neurons, Pairs, Weights
@@ -25,6 +36,12 @@ def explicit_tableau(solver: diffrax.AbstractSolver) -> Any:
         # HalfSolver passes for what it wraps, but has no tableau of its own.
         return getattr(solver, "tableau", None)
     return None
+
+
+def holds(solver: diffrax.AbstractSolver, kinks: AbstractKinks) -> bool:
+    """Whether a step is known by few numbers, see `jaxflow._held`."""
+    holding = isinstance(kinks, AbstractHolding)
+    return holding and explicit_tableau(solver) is not None
 
 
 class Arguments(eqx.Module):
@@ -57,8 +74,11 @@ class _SettledInterpolation(diffrax.AbstractLocalInterpolation):
 
 
 class StepperState(eqx.Module):
-    inner: Any
-    pattern: AbstractPattern
+    """`scheme` and `kinks`: what each hands from step to step. `jumped`: whether the
+    first stage of the next step is not the last one of this."""
+
+    scheme: Any
+    kinks: Any
     jumped: Bool[Array, ""]
     jumps: Int[Array, ""]
     reached: Int[Array, ""]
@@ -78,11 +98,13 @@ class Stepper(diffrax.AbstractWrappedSolver):
 
     @property
     def interpolation_cls(self) -> Any:  # type: ignore[override]
-        def settled(*, t0: Any, t1: Any, inner: Any, pattern: AbstractPattern) -> Any:
-            interpolation = self.solver.interpolation_cls(t0=t0, t1=t1, **inner)
-            return _SettledInterpolation(t0, t1, interpolation, pattern)
+        def within(*, t0: Any, t1: Any, pattern: Any = None, **info: Any) -> Any:
+            if pattern is None:
+                return HeldInterpolation(t0, t1, **info, solver=self.solver)
+            inner = self.solver.interpolation_cls(t0=t0, t1=t1, **info["inner"])
+            return _SettledInterpolation(t0, t1, inner, pattern)
 
-        return settled
+        return within
 
     # diffrax asks implicit solvers for these two.
     @property
@@ -101,14 +123,20 @@ class Stepper(diffrax.AbstractWrappedSolver):
 
     def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Arguments) -> Any:
         zero = jnp.int32(0)
+        weights, a = y0
+        r = args.problem.field(weights, a).residuals
+        held = holds(self.solver, args.kinks)
         return StepperState(
-            inner=self.solver.init(terms, t0, t1, y0, args),
-            pattern=args.pattern,
-            jumped=jnp.zeros((), bool),
+            # The first step finds out its first stage.
+            scheme=Stage(a, r, jnp.zeros_like(a))
+            if held
+            else self.solver.init(terms, t0, t1, y0, args),
+            kinks=args.kinks.start(weights, a, r),
+            jumped=jnp.full((), held),
             jumps=zero,
             reached=zero,
-            residuals=args.problem.field(*y0).residuals,
-            loss=args.problem.loss_at(*y0),
+            residuals=r,
+            loss=args.problem.loss_at(weights, a),
             increases=zero,
         )
 
@@ -122,65 +150,95 @@ class Stepper(diffrax.AbstractWrappedSolver):
         solver_state: StepperState,
         made_jump: Any,
     ) -> Any:
-        state = solver_state
-        pattern = state.pattern
-        within = Arguments(args.problem, args.kinks, pattern)
-        (weights, a), error, inner_info, inner, result = self.solver.step(
-            terms, t0, t1, y0, within, state.inner, made_jump | state.jumped
-        )
-        activations, _ = args.kinks.read(weights, pattern)
-        r = args.problem.residuals(activations, a)
-        ends = Step(
-            before=y0[0],
-            after=weights,
-            a_before=y0[1],
-            a=a,
-            r_before=state.residuals,
-            r=r,
-            length=(t1 - t0) / args.problem.n,
-        )
-        tableau, bends = explicit_tableau(self.solver), args.kinks.bends(ends, pattern)
-        if tableau is not None and bends is not None:
-            rate = 0.5 * (ends.r_before + r) * ends.length
-            missed, estimated = _corner_errors(tableau, *bends, rate)
-            a = a + missed
-            error = None if error is None else (error[0], error[1] - estimated)
-        loss = args.problem.loss(r)
-        end = args.kinks.finish(ends, pattern)
+        state, held = solver_state, holds(self.solver, args.kinks)
+        tableau = explicit_tableau(self.solver)
+        fresh = made_jump | state.jumped
+        step = HeldStep(args.problem, args.kinks, state.kinks, y0[0], y0[1], t1 - t0)
+        if held:
+            fresh |= not tableau.fsal
+            first = jax.lax.cond(fresh, lambda: step.first(), lambda: state.scheme)
+            stages = step.stages(tableau, first)
+            y, result = step.end(tableau, stages), diffrax.RESULTS.successful
+        else:
+            within = Arguments(args.problem, args.kinks, step.pattern)
+            y, error, inner, scheme, result = self.solver.step(
+                terms, t0, t1, y0, within, state.scheme, fresh
+            )
+            info: Any = {"inner": inner, "pattern": step.pattern}
+        # Many read the weights at the end, and would each work them out anew.
+        close = functools.partial(_close, tableau=tableau)
+        last, a, end = materialised(close, args.problem, step, y, state.residuals)
+        if held:
+            stages, scheme = [*stages, last] if tableau.fsal else stages, last
+            error = step.moved(tableau.b_error, stages)
+            info = {"step": step, "stages": stages}
+        loss = args.problem.loss(last.r)
+        # A stage of a general solver has the gates in it.
+        jumped = end.jumped if held else end.jumped | end.regated
         after = StepperState(
-            inner=inner,
-            pattern=end.pattern,
-            jumped=end.jumped,
-            jumps=state.jumps + end.jumped.astype(jnp.int32),
+            scheme=scheme,
+            kinks=end.carried,
+            jumped=jumped,
+            jumps=state.jumps + jumped.astype(jnp.int32),
             reached=state.reached + end.reached,
-            residuals=r,
+            residuals=last.r,
             loss=loss,
             increases=state.increases + rises(loss, state.loss),
         )
-        info = {"inner": inner_info, "pattern": pattern}
         return (end.weights, a), error, info, after, result
 
     def func(self, terms: Any, t0: Any, y0: Any, args: Arguments) -> Any:
         return self.solver.func(terms, t0, y0, args)
 
 
-def _corner_errors(
-    tableau: Any, size: Pairs, fraction: Pairs, rate: Examples
-) -> tuple[Neurons, Neurons]:
-    """What a Runge–Kutta step misses of ∫ d/dt a_j = ∫ (1/n) Σ_i r_i (z_ji)_+ at the
-    corners of the activations, and what its error estimate makes of them, each (p,).
+def _close(
+    problem: Problem,
+    step: HeldStep,
+    y: tuple[Weights, Neurons],
+    r_before: Examples,
+    *,
+    tableau: diffrax.ButcherTableau | None,
+) -> tuple[Stage, Neurons, StepEnd]:
+    """Puts the end `y` of a step right: the stage there, the second layer, and where
+    the kinks leave the weights."""
+    weights, a = y
+    last = step.stage(weights, a)
+    ends = Step(
+        before=step.weights,
+        after=weights,
+        a_before=step.a,
+        a=a,
+        r_before=r_before,
+        r=last.r,
+        length=step.length / problem.n,
+    )
+    bends = step.kinks.bends(ends, step.pattern)
+    if tableau is not None and bends is not None:
+        rate = 0.5 * (r_before + last.r) * ends.length
+        a = a + _missed_at_corners(problem, tableau, *bends, rate)
+    ends = dataclasses.replace(ends, a=a)
+    return last, a, step.kinks.finish(ends, step.pattern)
 
-    `rate` is r_i h/n, (n,). The scheme sums f(s) = (1 − s/fraction)_+ with its weights
-    b_k at its nodes c_k; the integral is fraction/2.
+
+def _missed_at_corners(
+    problem: Problem,
+    tableau: diffrax.ButcherTableau,
+    size: Pairs,
+    fall: Pairs,
+    rate: Examples,
+) -> Neurons:
+    """What a Runge–Kutta step misses of ∫ d/dt a_j = ∫ (1/n) Σ_i r_i (z_ji)_+ at the
+    corners of the activations, (p,).
+
+    `rate` is r_i h/n, (n,). The scheme sums f(s) = (size − s × fall)_+ with its weights
+    b_k at its nodes c_k; the integral is size²/(2 fall).
     """
     nodes = (0.0, *tableau.c.tolist())
-    summed = estimated = jnp.zeros_like(fraction)
-    for node, weight, error in zip(
-        nodes, tableau.b_sol.tolist(), tableau.b_error.tolist(), strict=True
-    ):
-        value = jax.nn.relu(1 - node / fraction)
-        summed = summed + weight * value
-        estimated = estimated + error * value
-    scale = size * rate[None, :]
-    missed = jnp.sum(scale * (0.5 * fraction - summed), axis=1)
-    return missed, jnp.sum(scale * estimated, axis=1)
+    missed = 0.5 * size**2 / jnp.where(fall == 0, 1, fall)
+    for node, weight in zip(nodes, tableau.b_sol.tolist(), strict=True):
+        # At the end of the step f is zero.
+        if weight and node < 1:
+            missed -= weight * positive_part(size - node * fall)
+    return materialised(
+        lambda _, missed, rate: product(missed, rate), problem, missed, rate
+    )
