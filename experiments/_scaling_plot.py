@@ -177,9 +177,9 @@ def _marks(low: float, high: float) -> list[float]:
 
 
 def _few(values: Sequence[float]) -> list[float]:
-    """Those that are at least a factor 1.25 apart."""
+    """Those that are at least a factor 1.4 apart."""
     kept: list[float] = []
     for value in values:
-        if not kept or value >= 1.25 * kept[-1]:
+        if not kept or value >= 1.4 * kept[-1]:
             kept.append(value)
     return kept

@@ -9,6 +9,9 @@ from ._scaling import Scaling, by_when
 from ._scaling_laws import MISFIT, Laws, Results, scaling_laws
 from ._thresholds import Runs, row, standard_error, undecided_row
 
+# So many points are a slope of their own.
+_ENOUGH = 4
+
 
 def scaling_summary(
     scaling: Scaling, runs: Runs, found: Results
@@ -42,6 +45,11 @@ def scaling_summary(
                 note=note,
             )
         )
+    # A law of large d or p need not hold from the first of them on.
+    upper = dict(list(found.items())[len(found) // 2 :])
+    if len(upper) >= _ENOUGH and (late := scaling_laws(upper)) is not None:
+        what = f"{figure}: slope of log N on log {x}, from {x} = {min(upper)} on"
+        rows.append(_slope_row(scaling, late, what))
     alike = scaling_laws(found, scaling.published)
     if alike is not None and released:
         # N(x) is no power of x, so that the slope depends on the range.
