@@ -13,7 +13,7 @@ from ._checks import as_scalar, check_choice, check_count
 from ._error import ErrorControl, MovingRootMeanSquare
 from ._filippov import FilippovFlow
 from ._inputs import AbstractInputs
-from ._kinks import AbstractKinks, CrossingKinks, LiteralKinks, kinks_of
+from ._kinks import AbstractHolding, AbstractKinks, LiteralKinks, kinks_of
 from ._methods import AbstractMethod, Recorder, Trajectory
 from ._problem import Problem
 from ._solution import Results
@@ -144,11 +144,12 @@ class GradientFlow(AbstractMethod):
         kinks = self._kinks(problem.inputs)
         if kinks is None:
             return self._filippov().run(problem, weights, a, times, stops, record)
-        if isinstance(kinks, CrossingKinks) and isinstance(self.solver, _WITH_MEMORY):
+        if isinstance(kinks, AbstractHolding) and isinstance(self.solver, _WITH_MEMORY):
             raise ValueError(
                 f"{type(self.solver).__name__} remembers earlier points, but pairs of "
-                "antipodal inputs are moved between steps where they cross their kink. "
-                "Use a Runge–Kutta solver such as diffrax.Tsit5(), or kinks='literal'."
+                "orthogonal and antipodal inputs are moved between steps where they "
+                "reach their kink. Use a Runge–Kutta solver, such as diffrax.Tsit5(), "
+                "or kinks='literal'."
             )
         dtype = a.dtype
         controller = self.controller

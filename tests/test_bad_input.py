@@ -123,6 +123,16 @@ CASES = {
         ),
         "ReversibleHeun remembers",
     ),
+    "solver with memory on orthogonal inputs": (
+        lambda: simulate(
+            data=jaxflow.Dataset(jaxflow.OrthogonalInputs([1.0, 1.0]), [1.0, 2.0]),
+            network=jaxflow.Network([[1.0, 1.0]], [1.0]),
+            method=jaxflow.GradientFlow(
+                solver=diffrax.LeapfrogMidpoint(), first_step=0.1
+            ),
+        ),
+        "LeapfrogMidpoint remembers",
+    ),
     "rates": (lambda: jaxflow.GradientDescent([0.1, 0.2]), "learning_rate.*one number"),
     "rtol is 0": (lambda: jaxflow.GradientFlow(rtol=0.0), "rtol must be positive.*0"),
     "atol < 0": (lambda: jaxflow.GradientFlow(atol=-1.0), "atol must be non-neg"),
