@@ -53,6 +53,11 @@ class ErrorControl(diffrax.AbstractAdaptiveStepSizeController):
         error_order: Any,
         controller_state: Any,
     ) -> Any:
+        if y_error is None:
+            raise ValueError(
+                "this solver does not estimate its error: give it a fixed step, with "
+                "controller=diffrax.ConstantStepSize() and first_step."
+            )
         (weights, a), (new_weights, new_a), errors = y0, y1_candidate, y_error
 
         def scaled(error: Any, old: Any, new: Any) -> Any:
@@ -71,7 +76,7 @@ class ErrorControl(diffrax.AbstractAdaptiveStepSizeController):
 
 
 class MovingRootMeanSquare(eqx.Module):
-    """The root mean square over the numbers of (weights, a) that are not zero."""
+    """The root mean square over the weights that are not zero, and all of a."""
 
     problem: Problem
 

@@ -59,7 +59,8 @@ class GradientFlow(AbstractMethod):
     - `solver`: any diffrax solver of ordinary differential equations; Dopri5 if left
       out. With a solver or a controller given, `"auto"` never takes `FilippovFlow`.
     - `controller`: any diffrax step size controller, in place of a
-      `diffrax.PIDController` with the two tolerances.
+      `diffrax.PIDController` with the two tolerances and the root mean square error
+      over the numbers that move. A controller of yours averages over all of them.
     - `first_step`: the first step, in units of time; chosen by the controller if left
       out. A constant step size needs it.
     - `max_steps`: after this many steps the run ends with a message.

@@ -1,6 +1,7 @@
 """Any diffrax solver, with the kinks of the ReLU handled between its steps.
 
-The solver sees the Lipschitz field of `jaxflow._kinks` within each step. `Stepper` puts
+Within each step the field is the Lipschitz one of `jaxflow._kinks`: the solver sees it,
+or, for explicit Runge–Kutta schemes, `jaxflow._held` with its tableau. `Stepper` puts
 the pairs back to the true flow at the end of the step, takes off the error that the
 corners of the activations leave in the second layer, and counts.
 """
@@ -41,7 +42,9 @@ def explicit_tableau(solver: diffrax.AbstractSolver) -> Any:
 def holds(solver: diffrax.AbstractSolver, kinks: AbstractKinks) -> bool:
     """Whether a step is known by few numbers, see `jaxflow._held`."""
     holding = isinstance(kinks, AbstractHolding)
-    return holding and explicit_tableau(solver) is not None
+    # A user's solver may have a step of its own.
+    plain = getattr(type(solver), "step", None) is diffrax.AbstractERK.step
+    return holding and plain and explicit_tableau(solver) is not None
 
 
 class Arguments(eqx.Module):

@@ -65,7 +65,7 @@ def open_records(
     in it, or not those of `ids`, if chunks do not fit together, or, with the file's
     name and what is wrong, if the config, a manifest or a chunk is damaged.
     """
-    if ids is not None and not ids:
+    if ids is not None and len(ids) == 0:
         raise ValueError("ids must name at least one run, or be left out for all.")
     folder = Path(path).absolute()
     if not folder.is_dir():
