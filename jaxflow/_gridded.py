@@ -45,6 +45,11 @@ def row_dims(name: str, ndim: int) -> tuple[str, ...]:
     return ("time", *(f"{name}_{axis}" for axis in range(ndim - 1)))
 
 
+def _run_names(grid: Grid, seeds: list[int]) -> list[str]:
+    """In the order of the grid."""
+    return [cell.run_name(seed) for cell in grid.cells for seed in seeds]
+
+
 def gridded(
     grid: Grid,
     seeds: list[int],
@@ -56,7 +61,7 @@ def gridded(
     xarray = optional("xarray")
 
     place = {name: index for index, name in enumerate(names)}
-    wanted = [cell.run_name(seed) for cell in grid.cells for seed in seeds]
+    wanted = _run_names(grid, seeds)
     missing = [name for name in wanted if name not in place]
     if missing:
         raise ValueError(
@@ -97,8 +102,8 @@ def gridded_records(
     """The same from a folder; it stays on disk where it is large."""
     from . import records
 
-    wanted = [cell.run_name(seed) for cell in grid.cells for seed in seeds]
-    flat = records.open_records(folder, ids=wanted, lazy=True, verify=False)
+    ids = _run_names(grid, seeds)
+    flat = records.open_records(folder, ids=ids, lazy=True, verify=False)
     if flat.nbytes <= _LOADED:
         flat = flat.load()
     names = [str(name) for name in flat["id"].values]

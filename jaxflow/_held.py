@@ -99,7 +99,14 @@ class HeldStep(eqx.Module):
         cotangent = jnp.where(self.gates, cotangent, 0)
         return self.problem.inputs.projections_adjoint(cotangent), a
 
+    def residuals(self, weights: Weights, a: Neurons) -> Examples:
+        """At a point of the step."""
+        activations, _ = self.kinks.read(weights, self.pattern)
+        return self.problem.residuals(activations, a)
+
     def stage(self, weights: Weights, a: Neurons) -> Stage:
+        """The velocity at a point of the step."""
+
         def products(
             problem: Problem, activations: Pairs, a: Neurons
         ) -> tuple[Examples, Neurons]:

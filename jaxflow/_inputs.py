@@ -37,12 +37,6 @@ from ._types import Examples, Neurons, Pairs, Scalar, Weights
 _LARGEST_DECOMPOSED = 1024
 
 
-def positive_part(x: Any) -> Array:
-    """(x)_+ with slope 0 at 0, and NaN where x is: `jax.nn.relu` in a third of the
-    operations, since a maximum has to look out for NaN on both sides."""
-    return jnp.where(x <= 0, 0, x)
-
-
 def product(left: Array, right: Array) -> Array:
     """The matrix product, at the full precision of its dtype.
 

@@ -41,7 +41,6 @@ from ._inputs import (
     AbstractInputs,
     AntipodalInputs,
     OrthogonalInputs,
-    positive_part,
     product,
 )
 from ._types import Examples, Neurons, PairMask, Pairs, Scalar, Weights
@@ -186,13 +185,13 @@ class OneWayKinks(AbstractHolding):
         return OneWayPattern(weights > 0)
 
     def activations(self, weights: Weights, pattern: OneWayPattern) -> Pairs:
-        return positive_part(self.inputs.preactivations(weights))
+        return jax.nn.relu(self.inputs.preactivations(weights))
 
     def gates(self, pattern: OneWayPattern) -> PairMask:
         return pattern.gates
 
     def finish(self, step: Step, pattern: OneWayPattern) -> StepEnd:
-        reached = _count(pattern.gates & (step.after <= 0))
+        reached = _count(self._reached(step, pattern))
         return StepEnd(
             weights=pattern.settle(step.after),
             carried=None,
@@ -203,10 +202,18 @@ class OneWayKinks(AbstractHolding):
         )
 
     def bends(self, step: Step, pattern: OneWayPattern) -> tuple[Pairs, Pairs]:
-        reached = pattern.gates & (step.after <= 0)
-        size = jnp.where(reached, step.before, 0)
-        fall = jnp.where(reached, step.before - step.after, 0)
+        size, fall = _corner(step, self._reached(step, pattern))
         return self.inputs.preactivations(size), self.inputs.preactivations(fall)
+
+    def _reached(self, step: Step, pattern: OneWayPattern) -> PairMask:
+        return pattern.gates & (step.after <= 0)
+
+
+def _corner(step: Step, reached: Array) -> tuple[Weights, Weights]:
+    """Of the coordinates that reached zero within the step, where they started and how
+    far they moved; 0 elsewhere."""
+    size = jnp.where(reached, step.before, 0)
+    return size, jnp.where(reached, step.before - step.after, 0)
 
 
 def _count(mask: Array) -> Int[Array, ""]:
@@ -263,8 +270,8 @@ class CrossingKinks(AbstractHolding):
         down, up = self._ratios(step.r)
         beyond = self._beyond(step.after, pattern)
         # κ is taken halfway between where the step reached zero and its end.
-        moved = jnp.where(beyond, step.before - step.after, 1)
-        fraction = jnp.where(beyond, step.before / moved, 1)
+        length = jnp.where(beyond, step.before - step.after, 1)
+        fraction = jnp.where(beyond, step.before / length, 1)
         old = jnp.where(pattern.side > 0, pattern.down[None, :], pattern.up[None, :])
         new = jnp.where(pattern.side > 0, down[None, :], up[None, :])
         ratio = old + 0.5 * (1 + fraction) * (new - old)
@@ -285,9 +292,7 @@ class CrossingKinks(AbstractHolding):
     def bends(self, step: Step, pattern: CrossingPattern) -> tuple[Pairs, Pairs]:
         # Beyond zero the activation of the other example of the pair is κ times
         # (s/fraction − 1)_+, which differs from (1 − s/fraction)_+ by a straight line.
-        reached = self._beyond(step.after, pattern)
-        size = jnp.where(reached, step.before, 0)
-        fall = jnp.where(reached, step.before - step.after, 0)
+        size, fall = _corner(step, self._beyond(step.after, pattern))
 
         def both_sides(moved: Weights) -> Pairs:
             return self.activations(moved, pattern) + self.activations(-moved, pattern)

@@ -46,13 +46,6 @@ class Problem(eqx.Module):
     n: Scalar
     p: Scalar
 
-    @property
-    def coordinates(self) -> Scalar:
-        """How many coordinates a neuron stores, apart from padding."""
-        if isinstance(self.inputs, DenseInputs):
-            return jnp.asarray(self.inputs.num_coordinates, self.n.dtype)
-        return self.n / self.inputs.blocks
-
     def residuals(self, activations: Pairs, a: Neurons) -> Examples:
         return self.targets - mean_activation(activations, a, self.p)
 

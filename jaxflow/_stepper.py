@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ._compile import materialised
 from ._held import HeldInterpolation, HeldStep, Stage
-from ._inputs import positive_part, product
+from ._inputs import product
 from ._kinks import (
     AbstractHolding,
     AbstractKinks,
@@ -129,11 +129,15 @@ class Stepper(diffrax.AbstractWrappedSolver):
         weights, a = y0
         r = args.problem.field(weights, a).residuals
         held = holds(self.solver, args.kinks)
+        if not held:
+            scheme = self.solver.init(terms, t0, t1, y0, args)
+        elif explicit_tableau(self.solver).fsal:
+            # Not a stage yet, which the first step finds out.
+            scheme = Stage(a, r, jnp.zeros_like(a))
+        else:
+            scheme = None
         return StepperState(
-            # The first step finds out its first stage.
-            scheme=Stage(a, r, jnp.zeros_like(a))
-            if held
-            else self.solver.init(terms, t0, t1, y0, args),
+            scheme=scheme,
             kinks=args.kinks.start(weights, a, r),
             jumped=jnp.full((), held),
             jumps=zero,
@@ -157,9 +161,13 @@ class Stepper(diffrax.AbstractWrappedSolver):
         tableau = explicit_tableau(self.solver)
         fresh = made_jump | state.jumped
         step = HeldStep(args.problem, args.kinks, state.kinks, y0[0], y0[1], t1 - t0)
+        reuses = held and tableau.fsal
         if held:
-            fresh |= not tableau.fsal
-            first = jax.lax.cond(fresh, lambda: step.first(), lambda: state.scheme)
+            first = (
+                jax.lax.cond(fresh, lambda: step.first(), lambda: state.scheme)
+                if reuses
+                else step.first()
+            )
             stages = step.stages(tableau, first)
             y, result = step.end(tableau, stages), diffrax.RESULTS.successful
         else:
@@ -169,13 +177,13 @@ class Stepper(diffrax.AbstractWrappedSolver):
             )
             info: Any = {"inner": inner, "pattern": step.pattern}
         # Many read the weights at the end, and would each work them out anew.
-        close = functools.partial(_close, tableau=tableau)
-        last, a, end = materialised(close, args.problem, step, y, state.residuals)
+        close = functools.partial(_close, tableau=tableau, reuses=reuses)
+        r, last, a, end = materialised(close, args.problem, step, y, state.residuals)
         if held:
-            stages, scheme = [*stages, last] if tableau.fsal else stages, last
+            stages, scheme = [*stages, last] if reuses else stages, last
             error = step.moved(tableau.b_error, stages)
             info = {"step": step, "stages": stages}
-        loss = args.problem.loss(last.r)
+        loss = args.problem.loss(r)
         # A stage of a general solver has the gates in it.
         jumped = end.jumped if held else end.jumped | end.regated
         after = StepperState(
@@ -184,7 +192,7 @@ class Stepper(diffrax.AbstractWrappedSolver):
             jumped=jumped,
             jumps=state.jumps + jumped.astype(jnp.int32),
             reached=state.reached + end.reached,
-            residuals=last.r,
+            residuals=r,
             loss=loss,
             increases=state.increases + rises(loss, state.loss),
         )
@@ -201,26 +209,28 @@ def _close(
     r_before: Examples,
     *,
     tableau: diffrax.ButcherTableau | None,
-) -> tuple[Stage, Neurons, StepEnd]:
-    """Puts the end `y` of a step right: the stage there, the second layer, and where
-    the kinks leave the weights."""
+    reuses: bool,
+) -> tuple[Examples, Stage | None, Neurons, StepEnd]:
+    """Puts the end `y` of a step right: the residuals, the stage there if the next step
+    `reuses` it, the second layer, and where the kinks leave the weights."""
     weights, a = y
-    last = step.stage(weights, a)
+    last = step.stage(weights, a) if reuses else None
+    r = step.residuals(weights, a) if last is None else last.r
     ends = Step(
         before=step.weights,
         after=weights,
         a_before=step.a,
         a=a,
         r_before=r_before,
-        r=last.r,
+        r=r,
         length=step.length / problem.n,
     )
     bends = step.kinks.bends(ends, step.pattern)
     if tableau is not None and bends is not None:
-        rate = 0.5 * (r_before + last.r) * ends.length
+        rate = 0.5 * (r_before + r) * ends.length
         a = a + _missed_at_corners(problem, tableau, *bends, rate)
     ends = dataclasses.replace(ends, a=a)
-    return last, a, step.kinks.finish(ends, step.pattern)
+    return r, last, a, step.kinks.finish(ends, step.pattern)
 
 
 def _missed_at_corners(
@@ -241,7 +251,7 @@ def _missed_at_corners(
     for node, weight in zip(nodes, tableau.b_sol.tolist(), strict=True):
         # At the end of the step f is zero.
         if weight and node < 1:
-            missed -= weight * positive_part(size - node * fall)
+            missed -= weight * jax.nn.relu(size - node * fall)
     return materialised(
         lambda _, missed, rate: product(missed, rate), problem, missed, rate
     )
