@@ -173,7 +173,7 @@ TARGETS = (
     Target(
         "figures_minutes",
         "figures",
-        "each of the paper's figures under the protocol `released` (the paper: under 2 "
+        "each of the paper's figures as its text says (the paper: under 2 "
         "hours on a MacBook Air)",
         120,
         "min",

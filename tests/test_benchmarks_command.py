@@ -86,11 +86,11 @@ def test_figures_share_one_limit():
     found = figures.measure(parameters, 3)
     (table,) = found.tables
     assert [row[0] for row in table.rows] == [
-        "Figure 5",
-        "Figure 2",
-        "Figure 2 --width 4",
-        "Figure 3",
-        "Figure 4",
+        "Figure 5 --protocol paper",
+        "Figure 2 --protocol paper",
+        "Figure 2 --protocol released --width 4",
+        "Figure 4 --protocol paper",
+        "Figure 3 --protocol paper",
     ]
     assert all(row[2] is None and "no time" in row[-1] for row in table.rows)
     assert all("--seed 3" in row[1] for row in table.rows)
