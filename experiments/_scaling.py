@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxflow import statistics
 
-from ._protocols import GIVEN_UP, Name, Size
+from ._protocols import GIVEN_UP, Name, Size, folder, protocol
 from ._thresholds import Runs, Search
 
 
@@ -111,6 +111,10 @@ class ScalingConfig(abc.ABC):
         """What is searched for."""
 
     @property
+    def folder(self) -> Path:
+        return folder(self.output, self.scaling.figure, self.protocol, self.size)
+
+    @property
     def flow(self) -> bool:
         return self.protocol == "flow"
 
@@ -129,3 +133,20 @@ class ScalingConfig(abc.ABC):
             or (16 if quick else self.flow_runs if flow else 384),
             grid=0.1 if quick else 0.02,
         )
+
+
+def descents_thresholds(config: ScalingConfig) -> dict[int, statistics.Threshold]:
+    """Beside the flow: N of gradient descent by t_∞, from the same law of w(0), at each
+    value at which protocol `paper` has run."""
+    other = dataclasses.replace(config, protocol="paper")
+    if not (config.flow and (other.folder / "records.nc").exists()):
+        return {}
+    runs, found = Runs.read(other.folder, protocol("paper")), {}
+    for value in sorted({pair[config.scaling.along == "p"] for pair in runs.shapes}):
+        d, p = config.scaling.size(value)
+        n, k, m = runs.counts(d, lambda n, p=p: p)
+        if len(n) > 1:
+            found[value] = statistics.fit_threshold(n, k, m)
+    return {
+        value: fit for value, fit in found.items() if np.isfinite(fit.high - fit.low)
+    }

@@ -3,8 +3,8 @@
 from matplotlib import pyplot as plt
 
 from ._output import STYLE, write_config, write_figure, write_text
-from ._protocols import folder, protocol
-from ._scaling import ScalingConfig
+from ._protocols import protocol
+from ._scaling import ScalingConfig, descents_thresholds
 from ._scaling_plot import draw_scaling, scaling_table
 from ._scaling_summary import scaling_summary
 from ._thresholds import Runs, write_summary
@@ -15,7 +15,7 @@ def scaling_figure(config: ScalingConfig) -> str:
     table."""
     scaling, how = config.scaling, config.search
     rules = protocol(config.protocol, config.given_up)
-    where = folder(config.output, scaling.figure, config.protocol, config.size)
+    where = config.folder
     if not config.redraw:
         write_config(where, config, f"experiments.{scaling.figure}")
         made = Runs(rules, folder=where / "runs", seed=config.seed)
@@ -23,10 +23,10 @@ def scaling_figure(config: ScalingConfig) -> str:
         made.write(where)
     runs = Runs.read(where, rules)
     # The search is repeated on the records: the same runs, the same numbers.
-    found = scaling.search(runs, how)
+    found, descent = scaling.search(runs, how), descents_thresholds(config)
     with plt.rc_context(STYLE):
-        write_figure(where, draw_scaling(scaling, runs, found), scaling.figure)
-    write_summary(where, scaling_summary(scaling, runs, found))
-    text = scaling_table(scaling, runs, found)
+        write_figure(where, draw_scaling(scaling, runs, found, descent), scaling.figure)
+    write_summary(where, scaling_summary(scaling, runs, found, descent))
+    text = scaling_table(scaling, runs, found, descent)
     write_text(where, "table.md", text)
     return text

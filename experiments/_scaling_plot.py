@@ -7,14 +7,18 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from jaxflow.statistics import Threshold
+
 from ._output import markdown_table
 from ._scaling import Scaling, by_when
 from ._scaling_laws import Laws, Results, columns, scaling_laws
 from ._thresholds import OURS, THEIRS, Runs, interval
 
 
-def scaling_table(scaling: Scaling, runs: Runs, found: Results) -> str:
-    """table.md."""
+def scaling_table(
+    scaling: Scaling, runs: Runs, found: Results, descent: dict[int, Threshold]
+) -> str:
+    """table.md; `descent` has thresholds to set beside the flow's."""
     x = scaling.along
     other = "p" if x == "d" else "d"
     flow = runs.protocol.name == "flow"
@@ -36,6 +40,7 @@ def scaling_table(scaling: Scaling, runs: Runs, found: Results) -> str:
                 f"{fit.estimate / value:.2f}",
                 f"{search.runs}" + ("" if search.precise else " (max_runs)"),
                 f"{ends} of {len(here)}",
+                *([interval(descent[value], 1) if value in descent else ""] * flow),
                 "" if theirs is None else f"{theirs:g}",
             ]
         )
@@ -78,6 +83,7 @@ def scaling_table(scaling: Scaling, runs: Runs, found: Results) -> str:
                 "converged by t_∞, at the end, stationary, of all made"
                 if flow
                 else "converged, of all made",
+                *(["N of descent by t_∞"] * flow),
                 "published N",
             ],
             lines,
@@ -87,7 +93,9 @@ def scaling_table(scaling: Scaling, runs: Runs, found: Results) -> str:
     )
 
 
-def draw_scaling(scaling: Scaling, runs: Runs, found: Results) -> Figure:
+def draw_scaling(
+    scaling: Scaling, runs: Runs, found: Results, descent: dict[int, Threshold]
+) -> Figure:
     """N against the values, linear and in logarithms."""
     x = scaling.along
     other = "p" if x == "d" else "d"
@@ -103,6 +111,7 @@ def draw_scaling(scaling: Scaling, runs: Runs, found: Results) -> Figure:
         for name in ("estimate", "low", "high")
     )
     their_x, their_N = columns(scaling.published)
+    descent_x, descent_N = columns({x: fit.estimate for x, fit in descent.items()})
     span = np.geomspace(min(*values, *their_x), max(*values, *their_x), 200)
     for axis in axes:
         bars = np.nan_to_num([N - low, high - N], posinf=0)
@@ -110,6 +119,7 @@ def draw_scaling(scaling: Scaling, runs: Runs, found: Results) -> Figure:
             values, N, bars, color=OURS, marker="o", ms=4, lw=0, elinewidth=1, capsize=2
         )
         axis.plot(their_x, their_N, "s", color=THEIRS, mfc="none", ms=4.5)
+        axis.plot(descent_x, descent_N, "^", color=OURS, mfc="none", ms=4.5)
         if ours is not None:
             for (name, fit), style in zip(
                 ours.ranked.items(), ("-", "--", ":"), strict=True
@@ -129,9 +139,10 @@ def draw_scaling(scaling: Scaling, runs: Runs, found: Results) -> Figure:
         axis.set_ylabel("convergence threshold N")
     axes[0].set_ylim(bottom=0)
     axes[1].set(xscale="log", yscale="log")
-    smallest, largest = min(*N, *their_N), max(*N, *their_N)
+    every = [*N, *their_N, *descent_N]
+    smallest, largest = min(every), max(every)
     axes[1].set_ylim(smallest / 1.3, largest * 1.3)
-    ticks = _few(sorted({*values.tolist(), *their_x}))
+    ticks = _few(sorted({*values.tolist(), *their_x, *descent_x}))
     axes[1].set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes[1].minorticks_off()
     marks = _marks(smallest / 1.3, largest * 1.3)
@@ -149,6 +160,20 @@ def draw_scaling(scaling: Scaling, runs: Runs, found: Results) -> Figure:
             label="published (descent)",
         ),
     ]
+    if descent:
+        points.insert(
+            1,
+            Line2D(
+                [],
+                [],
+                color=OURS,
+                marker="^",
+                mfc="none",
+                ms=4.5,
+                lw=0,
+                label="ours, descent by $t_\\infty$",
+            ),
+        )
     slopes = [f"published slope {Laws.of(their_x, their_N).slope:.2f}"]
     if ours is not None:
         slopes.insert(

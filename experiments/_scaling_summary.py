@@ -5,18 +5,20 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
+from jaxflow.statistics import Threshold
+
 from ._scaling import Scaling, by_when
 from ._scaling_laws import MISFIT, Laws, Results, scaling_laws
-from ._thresholds import Runs, row, standard_error, undecided_row
+from ._thresholds import Runs, interval, row, standard_error, undecided_row
 
 # So many points are a slope of their own.
 _ENOUGH = 4
 
 
 def scaling_summary(
-    scaling: Scaling, runs: Runs, found: Results
+    scaling: Scaling, runs: Runs, found: Results, descent: dict[int, Threshold]
 ) -> list[dict[str, Any]]:
-    """The rows for the report."""
+    """The rows for the report; `descent` has thresholds to set beside the flow's."""
     figure = scaling.figure.replace("figure", "Figure ")
     x, released = scaling.along, runs.protocol.name == "released"
     shared = [value for value in found if value in scaling.published]
@@ -86,6 +88,16 @@ def scaling_summary(
                 note=note,
             )
         )
+    for value in [value for value in found if value in descent]:
+        d, p = scaling.size(value)
+        rows.append(
+            _ratio_row(
+                f"{figure}: N of the flow{by} over N of descent by t_∞, at d = {d}, "
+                f"p = {p}",
+                found[value].threshold,
+                descent[value],
+            )
+        )
     if runs.protocol.name == "flow":
         rows.append(undecided_row(f"{figure}: undecided runs of the flow", runs))
     return rows
@@ -118,4 +130,17 @@ def _slope_row(
         target=target,
         source=source,
         note=f"judged by {source}",
+    )
+
+
+def _ratio_row(what: str, flow: Threshold, descent: Threshold) -> dict[str, Any]:
+    ratio = flow.estimate / descent.estimate
+    relative = [standard_error(fit) / fit.estimate for fit in (flow, descent)]
+    half = norm.ppf(0.975) * ratio * float(np.hypot(*relative))
+    return row(
+        what,
+        ours=ratio,
+        low=ratio - half,
+        high=ratio + half,
+        note=f"{interval(flow, 1)} over {interval(descent, 1)}, both from N(0, I/d)",
     )

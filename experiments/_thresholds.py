@@ -141,6 +141,11 @@ class Runs:
         n_made, k, m = (np.array(column, int) for column in columns)
         return n_made, k, m
 
+    @property
+    def shapes(self) -> set[tuple[int, int]]:
+        """All (d, p) that have runs."""
+        return {(d, p) for _, d, p, _ in self.known}
+
     def at(self, n: int, d: int, p: int) -> list[Outcome]:
         """The runs of this size, in the order of their seeds."""
         names = sorted(name for name in self.known if name[:3] == (n, d, p))

@@ -39,9 +39,10 @@ class Config(ScalingConfig):
         if quick:
             values = (6, 9, 13) if flow else (50, 100, 150)
         else:
-            values = (50, 70, 100, 140) if flow else tuple(range(50, 401, 50))
+            # The flow's N grows nearly as p does, and a run's cost as its cube.
+            values = (20, 30, 50, 70) if flow else tuple(range(50, 401, 50))
         values = tuple(sorted(self.widths)) or values
-        least, most = (15, 45) if flow else (4, 11)
+        least, most = (10, 30) if flow else (4, 11)
         return Scaling(
             figure="figure4",
             along="p",

@@ -96,6 +96,38 @@ def test_scaling_figures(module, tmp_path, capsys):
     same_numbers(*folders)
 
 
+def test_the_flow_stands_beside_descent(tmp_path, capsys):
+    configs = {
+        name: figure3.Config(
+            protocol=name,
+            dimensions=(10, 20, 40),
+            p=3,
+            max_runs=64,
+            output=tmp_path,
+            redraw=True,
+        )
+        for name in ("paper", "flow")
+    }
+    # N = 6 d of descent and 9 d of the flow, blurred by ± 10 %.
+    for (name, config), factor in zip(configs.items(), (6, 9), strict=True):
+
+        def converges(n, d, seed, factor=factor):
+            return n < factor * d * (0.9 + (3 * n + 7 * seed) % 5 / 20)
+
+        runs = Known(protocol(name), converges)
+        config.scaling.search(runs, config.search)
+        runs.write(config.folder)
+        figure3.main(config)
+        text = capsys.readouterr().out
+        assert ("N of descent" in text) == (name == "flow")
+    rows = json.loads((configs["flow"].folder / "summary.json").read_text())
+    ratios = [row for row in rows if "over N of descent" in row["quantity"]]
+    assert len(ratios) == 3
+    for row in ratios:
+        assert row["low"] < row["ours"] < row["high"]
+        assert abs(row["ours"] - 1.5) < 0.15
+
+
 def test_redraw_without_records_says_so(tmp_path):
     with pytest.raises(FileNotFoundError, match="without --redraw"):
         figure2.main(tiny2(tmp_path, redraw=True))
@@ -104,19 +136,24 @@ def test_redraw_without_records_says_so(tmp_path):
         runs.make([(8, 6, 4)], 1)
 
 
+class Known(thresholds.Runs):
+    """Runs whose outcome is known, in place of any that are made."""
+
+    def __init__(self, protocol, converges):
+        super().__init__(protocol)
+        self.converges = converges
+
+    def make(self, sizes, seeds):
+        for n, d, p in sizes:
+            for seed in range(seeds):
+                converged = self.converges(n, d, seed)
+                ended = thresholds.Outcome(1.0, 0.5, 1.0, converged, False, 1)
+                self.known.setdefault((n, d, p, seed), ended)
+
+
 def test_every_run_asked_for_is_a_fresh_one():
     """A search that comes back to an n gets another seed there."""
-    asked = []
-
-    class Known(thresholds.Runs):
-        def make(self, sizes, seeds):
-            asked.append((sizes, seeds))
-            for n, d, p in sizes:
-                for seed in range(seeds):
-                    ended = thresholds.Outcome(1.0, 0.5, 1.0, n < 100, False, 1)
-                    self.known.setdefault((n, d, p, seed), ended)
-
-    runs = Known(protocol("paper"))
+    runs = Known(protocol("paper"), lambda n, d, seed: n < 100)
     how = thresholds.Search(precision=0.02, batch=8, max_runs=200)
     found = runs.search(10, lambda n: 3, 60, 140, how)
     assert found.precise and abs(found.threshold.estimate - 100) < 3
