@@ -133,6 +133,10 @@ CASES = {
         ),
         "LeapfrogMidpoint remembers",
     ),
+    "solver without an error estimate": (
+        lambda: simulate(method=jaxflow.GradientFlow(solver=diffrax.Euler())),
+        "does not estimate its error.*first_step",
+    ),
     "rates": (lambda: jaxflow.GradientDescent([0.1, 0.2]), "learning_rate.*one number"),
     "rtol is 0": (lambda: jaxflow.GradientFlow(rtol=0.0), "rtol must be positive.*0"),
     "atol < 0": (lambda: jaxflow.GradientFlow(atol=-1.0), "atol must be non-neg"),

@@ -73,7 +73,9 @@ def asymptotic_curvature(data: Dataset, network: Network) -> Scalar:
     of (2/np) M as the rate of its square; the slowest prevails, unless R has no part in
     it.)
     """
-    return jnp.linalg.eigvalsh(curvature_matrix(data, network))[0]
+    least = jnp.linalg.eigvalsh(curvature_matrix(data, network))[0]
+    # M is positive semidefinite: what is below zero is rounding.
+    return jnp.maximum(least, 0)
 
 
 def curvature_lower_bound(state: State) -> Scalar:
