@@ -21,7 +21,7 @@ from ._scaling_figure import scaling_figure
 class Config(ScalingConfig):
     """The threshold N(p) at fixed d (Figure 4)."""
 
-    flow_runs: ClassVar[int] = 96
+    flow_runs: ClassVar[int] = 64
 
     d: int | None = None
     """The dimension. Left out, 30; 5 for the quick flow."""
@@ -40,7 +40,7 @@ class Config(ScalingConfig):
             values = (6, 9, 13) if flow else (50, 100, 150)
         else:
             # The flow's N grows nearly as p does, and a run's cost as its cube.
-            values = (20, 30, 40, 50) if flow else tuple(range(50, 401, 50))
+            values = (14, 20, 28, 50) if flow else tuple(range(50, 401, 50))
         values = tuple(sorted(self.widths)) or values
         least, most = (10, 30) if flow else (4, 11)
         return Scaling(
