@@ -13,6 +13,7 @@ from ._thresholds import (
     about,
     by_width_rule,
     interval,
+    ratio_row,
     row,
     standard_error,
     undecided_row,
@@ -25,10 +26,18 @@ def summary(config: Config, runs: Runs, fitted: Fitted) -> list[dict[str, Any]]:
     where += f", p = {config.width} × rule" if config.width > 1 else ""
     if config.protocol == "flow":
         shown = _converged(config, fitted)
+        rows = [_threshold_row(config, where, what, fit) for what, fit in shown.items()]
         descent = descents_threshold(config)
         if descent is not None:
-            shown[_DESCENT] = descent
-        rows = [_threshold_row(config, where, what, fit) for what, fit in shown.items()]
+            rows += [
+                ratio_row(
+                    f"Figure 2: N of the flow over N of descent by t_∞, {where}, the "
+                    f"flow {what}",
+                    fit,
+                    descent,
+                )
+                for what, fit in shown.items()
+            ]
         what = f"Figure 2: undecided runs of the flow, {where}"
         return [*rows, undecided_row(what, runs)]
     return [
@@ -48,7 +57,6 @@ def _converged(config: Config, fitted: Fitted) -> dict[str, statistics.Threshold
 
 _LOCAL = "from the n within 5 % of it"
 _ALIKE = "from the published n alone"
-_DESCENT = "gradient descent from the same w(0), by t_∞, from the n within 5 % of it"
 
 
 def _threshold_rows(

@@ -66,6 +66,16 @@ def write_config(folder: Path, config: Any, module: str) -> None:
     )
 
 
+def read_config(folder: Path) -> dict[str, Any]:
+    """The fields that `write_config` wrote, as far as they say what was made."""
+    fields = json.loads((folder / "config.json").read_text())["config"]
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in fields.items()
+        if name not in ("output", "redraw")
+    }
+
+
 def _commit() -> str:
     """The commit of the checkout, with + where files differ from it."""
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxflow import statistics
 
+from ._output import read_config
 from ._protocols import GIVEN_UP, Name, Size, folder, protocol
 from ._thresholds import Runs, Search
 
@@ -136,17 +137,20 @@ class ScalingConfig(abc.ABC):
 
 
 def descents_thresholds(config: ScalingConfig) -> dict[int, statistics.Threshold]:
-    """Beside the flow: N of gradient descent by t_∞, from the same law of w(0), at each
-    value at which protocol `paper` has run."""
-    other = dataclasses.replace(config, protocol="paper")
-    if not (config.flow and (other.folder / "records.nc").exists()):
+    """Beside the flow: N of gradient descent by t_∞, from the same law of w(0), where
+    protocol `paper` has run, at the values up to the flow's or the published ones."""
+    there = dataclasses.replace(config, protocol="paper").folder
+    if not (config.flow and (there / "records.nc").exists()):
         return {}
-    runs, found = Runs.read(other.folder, protocol("paper")), {}
-    for value in sorted({pair[config.scaling.along == "p"] for pair in runs.shapes}):
-        d, p = config.scaling.size(value)
-        n, k, m = runs.counts(d, lambda n, p=p: p)
-        if len(n) > 1:
-            found[value] = statistics.fit_threshold(n, k, m)
+    made = read_config(there)
+    other = dataclasses.replace(config, **made, output=config.output, redraw=True)
+    if other.scaling.fixed != config.scaling.fixed:
+        return {}
+    # The search is repeated on the records, so that N is the one of their own table.
+    found = other.scaling.search(Runs.read(there, protocol("paper")), other.search)
+    last = max(*config.scaling.values, *config.scaling.published)
     return {
-        value: fit for value, fit in found.items() if np.isfinite(fit.high - fit.low)
+        value: search.threshold
+        for value, search in found.items()
+        if value <= last and np.isfinite(search.threshold.high)
     }

@@ -22,6 +22,7 @@ def scaling_table(
     x = scaling.along
     other = "p" if x == "d" else "d"
     flow = runs.protocol.name == "flow"
+    beside = bool(found.keys() & descent.keys())
     lines = []
     for value, search in found.items():
         fit, theirs = search.threshold, scaling.published.get(value)
@@ -40,7 +41,7 @@ def scaling_table(
                 f"{fit.estimate / value:.2f}",
                 f"{search.runs}" + ("" if search.precise else " (max_runs)"),
                 f"{ends} of {len(here)}",
-                *([interval(descent[value], 1) if value in descent else ""] * flow),
+                *([interval(descent[value], 1) if value in descent else ""] * beside),
                 "" if theirs is None else f"{theirs:g}",
             ]
         )
@@ -83,7 +84,7 @@ def scaling_table(
                 "converged by t_∞, at the end, stationary, of all made"
                 if flow
                 else "converged, of all made",
-                *(["N of descent by t_∞"] * flow),
+                *(["N of descent by t_∞"] * beside),
                 "published N",
             ],
             lines,

@@ -9,7 +9,7 @@ from jaxflow.statistics import Threshold
 
 from ._scaling import Scaling, by_when
 from ._scaling_laws import MISFIT, Laws, Results, scaling_laws
-from ._thresholds import Runs, interval, row, standard_error, undecided_row
+from ._thresholds import Runs, ratio_row, row, standard_error, undecided_row
 
 # So many points are a slope of their own.
 _ENOUGH = 4
@@ -22,10 +22,18 @@ def scaling_summary(
     figure = scaling.figure.replace("figure", "Figure ")
     x, released = scaling.along, runs.protocol.name == "released"
     shared = [value for value in found if value in scaling.published]
+    by = by_when(runs)
     ours = scaling_laws(found)
     rows = []
     if ours is not None:
-        rows.append(_slope_row(scaling, ours, f"{figure}: slope of log N on log {x}"))
+        what = f"{figure}: slope of log N on log {x}"
+        if by:
+            # Of lower bounds, and at other values than the text's: not to be judged.
+            slope = {"ours": ours.slope, "low": ours.low, "high": ours.high}
+            note = f"of N{by}, from {x} = {min(found)} to {max(found)}"
+            rows.append(row(what, **slope, note=note))
+        else:
+            rows.append(_slope_row(scaling, ours, what))
         stated = scaling.stated_law.split(":")[0]
         best = ours.best
         note = "Akaike weights " + ", ".join(
@@ -49,7 +57,7 @@ def scaling_summary(
         )
     # A law of large d or p need not hold from the first of them on.
     upper = dict(list(found.items())[len(found) // 2 :])
-    if len(upper) >= _ENOUGH and (late := scaling_laws(upper)) is not None:
+    if not by and len(upper) >= _ENOUGH and (late := scaling_laws(upper)) is not None:
         what = f"{figure}: slope of log N on log {x}, from {x} = {min(upper)} on"
         rows.append(_slope_row(scaling, late, what))
     alike = scaling_laws(found, scaling.published)
@@ -58,7 +66,6 @@ def scaling_summary(
         their = Laws.of(shared, [scaling.published[value] for value in shared])
         what = f"{figure}: slope of log N on log {x}, at the published {x} alone"
         rows.append(_slope_row(scaling, alike, what, their))
-    by = by_when(runs)
     for value, search in found.items():
         fit = search.threshold
         if np.isfinite(fit.high - fit.low) and value in scaling.published:
@@ -91,14 +98,14 @@ def scaling_summary(
     for value in [value for value in found if value in descent]:
         d, p = scaling.size(value)
         rows.append(
-            _ratio_row(
+            ratio_row(
                 f"{figure}: N of the flow{by} over N of descent by t_∞, at d = {d}, "
                 f"p = {p}",
                 found[value].threshold,
                 descent[value],
             )
         )
-    if runs.protocol.name == "flow":
+    if by:
         rows.append(undecided_row(f"{figure}: undecided runs of the flow", runs))
     return rows
 
@@ -130,17 +137,4 @@ def _slope_row(
         target=target,
         source=source,
         note=f"judged by {source}",
-    )
-
-
-def _ratio_row(what: str, flow: Threshold, descent: Threshold) -> dict[str, Any]:
-    ratio = flow.estimate / descent.estimate
-    relative = [standard_error(fit) / fit.estimate for fit in (flow, descent)]
-    half = norm.ppf(0.975) * ratio * float(np.hypot(*relative))
-    return row(
-        what,
-        ours=ratio,
-        low=ratio - half,
-        high=ratio + half,
-        note=f"{interval(flow, 1)} over {interval(descent, 1)}, both from N(0, I/d)",
     )

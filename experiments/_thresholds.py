@@ -141,11 +141,6 @@ class Runs:
         n_made, k, m = (np.array(column, int) for column in columns)
         return n_made, k, m
 
-    @property
-    def shapes(self) -> set[tuple[int, int]]:
-        """All (d, p) that have runs."""
-        return {(d, p) for _, d, p, _ in self.known}
-
     def at(self, n: int, d: int, p: int) -> list[Outcome]:
         """The runs of this size, in the order of their seeds."""
         names = sorted(name for name in self.known if name[:3] == (n, d, p))
@@ -304,6 +299,22 @@ def row(
         "note": note,
     }
     return {key: _plain(value) for key, value in content.items()}
+
+
+def ratio_row(
+    quantity: str, flow: statistics.Threshold, descent: statistics.Threshold
+) -> dict[str, Any]:
+    """N of the flow over that of descent; the interval takes both for normal."""
+    ratio = flow.estimate / descent.estimate
+    relative = [standard_error(fit) / fit.estimate for fit in (flow, descent)]
+    half = 1.96 * ratio * float(np.hypot(*relative))
+    return row(
+        quantity,
+        ours=ratio,
+        low=ratio - half,
+        high=ratio + half,
+        note=f"{interval(flow)} over {interval(descent)}, both with w(0) ~ N(0, I/d)",
+    )
 
 
 def undecided_row(quantity: str, runs: Runs) -> dict[str, Any]:

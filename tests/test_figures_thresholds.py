@@ -10,7 +10,7 @@ from experiments import _published as published
 from experiments import _scaling_laws as scaling_laws
 from experiments import _thresholds as thresholds
 from experiments import figure2, figure3, figure4
-from experiments._output import read_records
+from experiments._output import read_records, write_config
 from experiments._protocols import last_time, protocol
 from jaxflow import statistics
 
@@ -108,6 +108,7 @@ def test_the_flow_stands_beside_descent(tmp_path, capsys):
         )
         for name in ("paper", "flow")
     }
+    found = {}
     # N = 6 d of descent and 9 d of the flow, blurred by ± 10 %.
     for (name, config), factor in zip(configs.items(), (6, 9), strict=True):
 
@@ -116,16 +117,21 @@ def test_the_flow_stands_beside_descent(tmp_path, capsys):
 
         runs = Known(protocol(name), converges)
         config.scaling.search(runs, config.search)
+        write_config(config.folder, config, "experiments.figure3")
         runs.write(config.folder)
         figure3.main(config)
         text = capsys.readouterr().out
         assert ("N of descent" in text) == (name == "flow")
+        found[name] = config.scaling.search(runs, config.search)
     rows = json.loads((configs["flow"].folder / "summary.json").read_text())
     ratios = [row for row in rows if "over N of descent" in row["quantity"]]
     assert len(ratios) == 3
-    for row in ratios:
-        assert row["low"] < row["ours"] < row["high"]
+    for row, d in zip(ratios, (10, 20, 40), strict=True):
+        flow, descent = (found[name][d].threshold for name in ("flow", "paper"))
+        expected = flow.estimate / descent.estimate
+        np.testing.assert_allclose(row["ours"], expected, rtol=1e-5)
         assert abs(row["ours"] - 1.5) < 0.15
+        assert row["low"] < row["ours"] < row["high"]
 
 
 def test_redraw_without_records_says_so(tmp_path):
