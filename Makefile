@@ -28,7 +28,7 @@ figures: $(READY)
 	$(BIN)/python -m experiments.figure2 --protocol released --width 4 --size $(SIZE)
 	$(BIN)/python -m experiments.report
 
-# Everything that is timed, on an otherwise idle machine: some hours, most of which are
+# Everything that is timed, on an otherwise idle machine: some hours, one of which are
 # the paper's figures. pip takes the highest version of both indices, and 2.9+cpu counts
 # as higher than PyPI's 2.9, which on Linux brings CUDA along.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu

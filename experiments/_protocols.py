@@ -11,7 +11,7 @@ Descent ends at t_∞, and a run that has not converged by then counts as failed
 flow runs until it is decided: its loss certifies convergence, or it is stationary. A
 run of it that is neither by a last time, several t_∞, is undecided and is not taken for
 a failure of the flow: a threshold by a last time bounds the flow's own from below. The
-time until it is decided grows without bound towards that one.
+time until it is decided grows without bound as n nears the flow's own threshold.
 """
 
 import dataclasses

@@ -38,7 +38,8 @@ class Config(ScalingConfig):
         if self.quick:
             values = (4, 6, 8) if flow else (10, 20, 30)
         else:
-            # The flow's N is so much larger that a run's cost grows as the cube of d.
+            # A run of the flow costs as n^1.5 d at this p, √n for its number of steps,
+            # and its N is several times that of descent.
             values = (10, 20, 30, 40) if flow else (*range(10, 101, 10), 150, 200)
         values = tuple(sorted(self.dimensions)) or values
         least, most = (10, 30) if flow else (2, 6)

@@ -39,7 +39,8 @@ class Config(ScalingConfig):
         if quick:
             values = (6, 9, 13) if flow else (50, 100, 150)
         else:
-            # The flow's N grows nearly as p does, and a run's cost as its cube.
+            # A run of the flow costs as (n p)^1.5, and its N grows with p by far more
+            # than that of descent.
             values = (14, 20, 28, 50) if flow else tuple(range(50, 401, 50))
         values = tuple(sorted(self.widths)) or values
         least, most = (10, 30) if flow else (4, 11)
