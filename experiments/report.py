@@ -122,6 +122,11 @@ def report(config: Config) -> str:
         "and the gradient flow are three different things. Each figure is made under a "
         "protocol for each:\n",
         "".join(f"- `{name}`: {about}.\n" for name, about in PROTOCOLS.items()),
+        "n examples in dimension d, p neurons; the width rule is the p of Lemma 5. "
+        "t_∞ = 1.5 t_n, with t_n = (√(np)/4) log(np), is where the paper ends a run. N "
+        "is the n at which half of the runs converge, and s the scale of the logistic "
+        "function of n that is fitted. ⟨μ_∞⟩ is the mean of the curvature μ = p‖∇L‖²/L "
+        "until t_∞.\n",
         "## Summary\n",
         "Ours with 95 % intervals in brackets. “Agrees” is under the protocol that is "
         "named: `released` is compared with what the authors released, `paper` and "
