@@ -148,8 +148,12 @@ def draw_scaling(
     axes[1].minorticks_off()
     marks = _marks(smallest / 1.3, largest * 1.3)
     axes[1].set_yticks(marks, [f"{mark:g}" for mark in marks])
+    ours_label = "ours, 95 % interval"
+    if runs.protocol.name == "flow":
+        last = runs.protocol.horizons[-1]
+        ours_label = f"ours, by {last:g} $t_\\infty$, 95 % interval"
     points = [
-        Line2D([], [], color=OURS, marker="o", ms=4, lw=0, label="ours, 95 % interval"),
+        Line2D([], [], color=OURS, marker="o", ms=4, lw=0, label=ours_label),
         Line2D(
             [],
             [],
