@@ -9,8 +9,17 @@ import numpy as np
 from jaxflow import statistics
 
 from . import _published as published
-from ._protocols import GIVEN_UP, Name, Size, folder, protocol
-from ._thresholds import Outcome, Runs, Search, about, by_width_rule
+from ._output import read_config
+from ._protocols import (
+    GIVEN_UP,
+    Name,
+    Size,
+    check_given_up,
+    folder,
+    protocol,
+    variant,
+)
+from ._thresholds import Outcome, Runs, Search, about, by, by_width_rule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,16 +45,18 @@ class Config:
     max_runs: int | None = None
     """At which it ends in any case."""
     horizons: tuple[float, ...] | None = None
-    """The flow's threshold is also searched for runs that converge by these, in units
-    of t_∞. Left out, 1 and 2, and only 1 for the quick size."""
-    given_up: float = GIVEN_UP
-    """When a run of the flow that is not decided ends, in units of t_∞."""
+    """The threshold is also found for runs that converge by these, in units of t_∞.
+    Left out, 1 and 2, and only 1 for the quick size."""
+    given_up: float | None = None
+    """When a run that is not decided ends, in units of t_∞. Left out, 1 for descent, as
+    in the paper, and 4 for the flow."""
     seed: int = 0
     output: Path = Path("results")
     redraw: bool = False
     """Draw again from the records, without running."""
 
     def __post_init__(self) -> None:
+        check_given_up(self.given_up)
         if any(n < 1 for n in self.sizes):
             raise ValueError(f"sizes must be positive, got {self.sizes}.")
         if self.seeds is not None and self.seeds < 1:
@@ -57,11 +68,16 @@ class Config:
         return self.d or (10 if small else 100)
 
     @property
+    def last(self) -> float:
+        """The time by which a run must have converged, in units of t_∞."""
+        return self.given_up or GIVEN_UP[self.protocol]
+
+    @property
     def early(self) -> tuple[float, ...]:
         """The horizons at which a threshold is wanted, but for the last."""
         wanted = (1.0,) if self.size == "quick" else (1.0, 2.0)
         wanted = wanted if self.horizons is None else self.horizons
-        return tuple(h for h in sorted(wanted) if h < self.given_up)
+        return tuple(h for h in sorted(wanted) if h < self.last)
 
     @property
     def grid(self) -> dict[int, int]:
@@ -74,8 +90,12 @@ class Config:
         else:
             n = [1500, 1600, 1700] if quick else list(range(1300, 2101, 50))
             seeds = 10 if quick else published.RELEASED_RUNS
+            if self.last > 1 and not quick:
+                # Each takes longer, and the threshold lies higher.
+                n, seeds = list(range(1600, 2201, 50)), seeds // 2
         found = dict.fromkeys(self.sizes or n, self.seeds or seeds)
-        if self.protocol == "paper" and self.width == 1 and not (quick or self.sizes):
+        plain = self.protocol == "paper" and self.width == self.last == 1
+        if plain and not (quick or self.sizes):
             # Where the text has its threshold.
             few = self.seeds or published.PAPER_RUNS
             found |= dict.fromkeys((2500, 3000, 3500), few)
@@ -88,17 +108,19 @@ class Config:
         # Where the flow converges by t_∞ most of the time at one end, and hardly ever
         # by 2 t_∞ at the other; a search goes beyond where it has to.
         low, high = (60, 140) if quick else (1500, 3000)
+        if self.width == 4 and not quick:
+            low, high = 2600, 3400 if self.last == 1 else 5200
         how = Search(
             precision=self.precision or (0.1 if quick else 0.01),
             batch=8 if quick else 16,
-            max_runs=self.max_runs or (16 if quick else 160),
+            max_runs=self.max_runs or (16 if quick else 64),
             grid=0.1 if quick else 0.015,
         )
         return self.low or low, self.high or high, how
 
     @property
     def folder(self) -> Path:
-        name = self.protocol + ("" if self.width == 1 else f"-width{self.width}")
+        name = variant(self.protocol, self.width, self.given_up)
         return folder(self.output, "figure2", name, self.size)
 
 
@@ -128,24 +150,23 @@ def fits(runs: Runs, config: Config, found: Found) -> Fitted:
     """N for convergence by each horizon."""
     if found:
         return {horizon: search.threshold for horizon, search in found.items()}
-    n, converged, made = runs.counts(config.dimension, by_width_rule(config.width))
-    if len(n) < 2:
-        return {}
-    return {None: statistics.fit_threshold(n, converged, made)}
+    fitted: Fitted = {}
+    for horizon in (*config.early, None):
+        p = by_width_rule(config.width)
+        n, converged, made = runs.counts(config.dimension, p, horizon)
+        if len(n) > 1:
+            fitted[horizon] = statistics.fit_threshold(n, converged, made)
+    return fitted
 
 
 def meaning(config: Config, horizon: float | None) -> str:
     """By when a run must have converged to count, in words."""
-    if horizon is None:
-        # Descent ends at t_∞.
-        last = config.given_up if config.protocol == "flow" else 1.0
-        return meaning(config, last)
-    return "by t_∞" if horizon == 1 else f"by {horizon:g} t_∞"
+    return by(config.last if horizon is None else horizon)
 
 
 def theirs(config: Config) -> dict[int, tuple[int, int]]:
     """The published counts that belong beside: n → converged, of how many."""
-    if config.dimension != 100 or config.protocol == "flow":
+    if config.dimension != 100 or config.protocol == "flow" or config.last != 1:
         return {}
     if config.width == 4:
         shares, runs = published.FIRST_RELEASE_PROBABILITY, published.FIRST_RELEASE_RUNS
@@ -154,16 +175,25 @@ def theirs(config: Config) -> dict[int, tuple[int, int]]:
     return {n: (round(share * runs), runs) for n, share in shares.items()}
 
 
-def descents_threshold(config: Config) -> statistics.Threshold | None:
-    """N of gradient descent from the flow's w(0), where protocol `paper` has run."""
-    if config.protocol != "flow":
-        return None
-    other = dataclasses.replace(config, protocol="paper")
-    if not (other.folder / "records.nc").exists():
-        return None
-    runs = Runs.read(other.folder, protocol("paper"))
-    n, k, m = runs.counts(config.dimension, by_width_rule(config.width))
-    return about(n, k, m) if len(n) > 1 else None
+def descents_thresholds(config: Config) -> dict[float, statistics.Threshold]:
+    """Beside the flow: N of gradient descent from the same law of w(0), by each time
+    (in units of t_∞) by which protocol `paper` has run; of the n within 5 % of it, as
+    it is compared with a search."""
+    found: dict[float, statistics.Threshold] = {}
+    for last in sorted({1.0, config.last}) if config.protocol == "flow" else ():
+        there = dataclasses.replace(config, protocol="paper", given_up=last)
+        if not (there.folder / "records.nc").exists():
+            continue
+        made = dataclasses.replace(there, **read_config(there.folder))
+        if made.dimension != config.dimension:
+            continue
+        runs, p = Runs.read(made.folder, protocol("paper", last)), by_width_rule
+        for horizon in (1.0, *config.early, last):
+            n, k, m = runs.counts(config.dimension, p(config.width), horizon)
+            # From t_∞ on the paper's own runs, which are more, come first.
+            if horizon <= last and horizon not in found and len(n) > 1:
+                found[horizon] = about(n, k, m)
+    return found
 
 
 def remaining(runs: list[Outcome]) -> tuple[float, float]:

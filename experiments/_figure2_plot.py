@@ -13,13 +13,13 @@ from ._figure2 import (
     Config,
     Fitted,
     Found,
-    descents_threshold,
+    descents_thresholds,
     meaning,
     remaining,
     theirs,
 )
 from ._output import markdown_table
-from ._thresholds import OURS, THEIRS, Runs, by_width_rule, interval
+from ._thresholds import OURS, THEIRS, Runs, by, by_width_rule, interval, math
 
 SECOND, THIRD = "#4a7c2c", "#7b4ba0"
 
@@ -34,7 +34,7 @@ def table(
     d, p = config.dimension, by_width_rule(config.width)
     beside = theirs(config)
     flow = config.protocol == "flow"
-    times = (*config.early, None) if flow else (None,)
+    times = (*config.early, None)
     lines = []
     n, _, made = runs.counts(d, p)
     for size, total in zip(n.tolist(), made.tolist(), strict=True):
@@ -99,14 +99,15 @@ def draw(config: Config, runs: Runs, fitted: Fitted) -> Figure:
         label = f"ours, {meaning(config, horizon)}: N = {interval(fit)}"
         # Side by side, so that the intervals of several horizons can be told apart.
         shift = (index - (len(fitted) - 1) / 2) * 0.006 * np.ptp(n)
-        _with_bars(left, n + shift, k, m, colour, marker, _math(label))
+        _with_bars(left, n + shift, k, m, colour, marker, math(label))
         left.plot(span, fit.probability(span), color=colour)
         if np.isfinite(fit.high - fit.low):
             left.axvspan(fit.low, fit.high, color=colour, alpha=0.15, lw=0)
-    descent = descents_threshold(config)
-    if descent is not None:
-        label = f"gradient descent, lr 1, by t_∞: N = {interval(descent)}"
-        left.axvline(descent.estimate, color=THEIRS, ls="--", label=_math(label))
+    for (horizon, descent), style in zip(
+        descents_thresholds(config).items(), ("--", "-.", ":"), strict=False
+    ):
+        label = f"gradient descent, lr 1, {by(horizon)}: N = {interval(descent)}"
+        left.axvline(descent.estimate, color=THEIRS, ls=style, label=math(label))
         left.axvspan(descent.low, descent.high, color=THEIRS, alpha=0.2, lw=0)
     if beside:
         their_n = np.array(list(beside))
@@ -143,10 +144,6 @@ def draw(config: Config, runs: Runs, fitted: Fitted) -> Figure:
         title_fontsize=8,
     )
     return figure
-
-
-def _math(label: str) -> str:
-    return label.replace("t_∞", r"$t_\infty$")
 
 
 _STYLES = [(OURS, "o"), (SECOND, "^"), (THIRD, "D")]

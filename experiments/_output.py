@@ -67,12 +67,18 @@ def write_config(folder: Path, config: Any, module: str) -> None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The fields that `write_config` wrote, as far as they say what was made."""
-    fields = json.loads((folder / "config.json").read_text())["config"]
+    """The fields that `write_config` wrote, as far as they say what was made. (When a
+    run is given up is part of its folder's name.)"""
+    path = folder / "config.json"
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} does not exist: run the experiment once without --redraw."
+        )
+    fields = json.loads(path.read_text())["config"]
     return {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in fields.items()
-        if name not in ("output", "redraw")
+        if name not in ("given_up", "output", "redraw")
     }
 
 

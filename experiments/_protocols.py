@@ -7,11 +7,13 @@ They differ, and so do their results (docs/reproduction.md):
   of w(0) ~ U(±1/√d), a third of the variance; otherwise as above for Figures 2 to 4.
 - `flow`: what the theorems are about, the gradient flow itself, from the paper's w(0).
 
-Descent ends at t_∞, and a run that has not converged by then counts as failed. The
-flow runs until it is decided: its loss certifies convergence, or it is stationary. A
-run of it that is neither by a last time, several t_∞, is undecided and is not taken for
-a failure of the flow: a threshold by a last time bounds the flow's own from below. The
-time until it is decided grows without bound as n nears the flow's own threshold.
+Descent ends at t_∞, as in the paper, and a run that has not converged by then counts
+as failed; it can be asked to go on for several t_∞, to be compared with the flow at
+equal times. The flow runs until it is decided: its loss certifies convergence, or it
+is stationary. A run of it that is neither by a last time, several t_∞, is undecided and
+is not taken for a failure of the flow: a threshold by a last time bounds the flow's own
+from below. The time until it is decided grows without bound as n nears the flow's own
+threshold.
 """
 
 import dataclasses
@@ -34,8 +36,8 @@ EPSILON = 0.05
 TOLERANCE = 1e-3
 # μ ≤ this/n is stationary: the loss would take 1000 n units of time to fall by e.
 STATIONARY = 1e-3
-# Where a run of the flow is given up, in units of t_∞.
-GIVEN_UP = 4.0
+# Where a run is given up, in units of t_∞: the paper's runs, and those of the flow.
+GIVEN_UP = {"paper": 1.0, "released": 1.0, "flow": 4.0}
 
 
 def last_time(n: int, p: int) -> float:
@@ -72,23 +74,40 @@ class Protocol:
         return [0.0, *(horizon * unit for horizon in self.horizons)]
 
 
-def protocol(name: Name, given_up: float = GIVEN_UP) -> Protocol:
-    """The protocol of that name; the flow is given up at `given_up` t_∞."""
+def protocol(name: Name, given_up: float | None = None) -> Protocol:
+    """The protocol of that name; runs are given up at `given_up` t_∞, or else where
+    GIVEN_UP says."""
+    last = GIVEN_UP[name] if given_up is None else given_up
+    horizons = (*(horizon for horizon in (1.0, 2.0) if horizon < last), last)
     if name == "flow":
         return Protocol(
             name,
             "gaussian",
             jaxflow.FilippovFlow(TOLERANCE),
             (jaxflow.LossBelow(), jaxflow.Stationary(STATIONARY)),
-            (*(horizon for horizon in (1.0, 2.0) if horizon < given_up), given_up),
+            horizons,
         )
     return Protocol(
         name,
         "uniform" if name == "released" else "gaussian",
         jaxflow.GradientDescent(LEARNING_RATE),
         (jaxflow.LossBelow(),),
-        (1.0,),
+        horizons,
     )
+
+
+def check_given_up(given_up: float | None) -> None:
+    """Raises a ValueError unless it is a time, in units of t_∞, or left out."""
+    if given_up is not None and not 0 < given_up < float("inf"):
+        raise ValueError(f"given_up must be a positive number, got {given_up}.")
+
+
+def variant(name: Name, width: int = 1, given_up: float | None = None) -> str:
+    """What a protocol with other widths or last times is called."""
+    called = name + (f"-width{width}" if width != 1 else "")
+    if given_up not in (None, GIVEN_UP[name]):
+        called += f"-by{given_up:g}"
+    return called
 
 
 def folder(output: Path, figure: str, name: str, size: Size) -> Path:

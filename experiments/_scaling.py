@@ -11,8 +11,8 @@ import numpy as np
 from jaxflow import statistics
 
 from ._output import read_config
-from ._protocols import GIVEN_UP, Name, Size, folder, protocol
-from ._thresholds import Runs, Search
+from ._protocols import GIVEN_UP, Name, Size, check_given_up, folder, protocol, variant
+from ._thresholds import Runs, Search, by
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,10 +79,11 @@ def _foreseen(
 
 
 def by_when(runs: Runs) -> str:
-    """By when a run must have converged to count, where that is not the protocol's."""
-    if runs.protocol.name != "flow":
+    """By when a run must have converged to count, where that is not the paper's t_∞."""
+    last, flow = runs.protocol.horizons[-1], runs.protocol.name == "flow"
+    if last == 1 and not flow:
         return ""
-    return f", by {runs.protocol.horizons[-1]:g} t_∞ (a lower bound)"
+    return f", {by(last)}" + (" (a lower bound)" if flow else "")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,12 +100,16 @@ class ScalingConfig(abc.ABC):
     """At which a search ends: half of the 95 % interval over N."""
     max_runs: int | None = None
     """At which it ends in any case."""
-    given_up: float = GIVEN_UP
-    """When a run of the flow that is not decided ends, in units of t_∞."""
+    given_up: float | None = None
+    """When a run that is not decided ends, in units of t_∞. Left out, 1 for descent, as
+    in the paper, and 4 for the flow."""
     seed: int = 0
     output: Path = Path("results")
     redraw: bool = False
     """Draw again from the records, without running."""
+
+    def __post_init__(self) -> None:
+        check_given_up(self.given_up)
 
     @property
     @abc.abstractmethod
@@ -113,7 +118,18 @@ class ScalingConfig(abc.ABC):
 
     @property
     def folder(self) -> Path:
-        return folder(self.output, self.scaling.figure, self.protocol, self.size)
+        name = variant(self.protocol, given_up=self.given_up)
+        return folder(self.output, self.scaling.figure, name, self.size)
+
+    @property
+    def last(self) -> float:
+        """The time by which a run must have converged, in units of t_∞."""
+        return self.given_up or GIVEN_UP[self.protocol]
+
+    @property
+    def beside_flow(self) -> bool:
+        """Whether it is the flow, or descent to be compared with it at equal times."""
+        return self.flow or self.last > 1
 
     @property
     def flow(self) -> bool:
@@ -136,21 +152,32 @@ class ScalingConfig(abc.ABC):
         )
 
 
-def descents_thresholds(config: ScalingConfig) -> dict[int, statistics.Threshold]:
-    """Beside the flow: N of gradient descent by t_∞, from the same law of w(0), where
-    protocol `paper` has run, at the values up to the flow's or the published ones."""
-    there = dataclasses.replace(config, protocol="paper").folder
-    if not (config.flow and (there / "records.nc").exists()):
-        return {}
-    made = read_config(there)
-    other = dataclasses.replace(config, **made, output=config.output, redraw=True)
-    if other.scaling.fixed != config.scaling.fixed:
-        return {}
-    # The search is repeated on the records, so that N is the one of their own table.
-    found = other.scaling.search(Runs.read(there, protocol("paper")), other.search)
-    last = max(*config.scaling.values, *config.scaling.published)
-    return {
-        value: search.threshold
-        for value, search in found.items()
-        if value <= last and np.isfinite(search.threshold.high)
-    }
+# N of gradient descent, by the horizon in units of t_∞ and by d or p.
+Descent = dict[float, dict[int, statistics.Threshold]]
+
+
+def descents_thresholds(config: ScalingConfig) -> Descent:
+    """Beside the flow: N of gradient descent from the same law of w(0), by t_∞ and by
+    the flow's own last time, where protocol `paper` has run so long; at the values up
+    to the flow's or the published ones."""
+    found: Descent = {}
+    for horizon in sorted({1.0, config.last}) if config.flow else ():
+        other = dataclasses.replace(
+            config, protocol="paper", given_up=horizon, redraw=True
+        )
+        there = other.folder
+        if not (there / "records.nc").exists():
+            continue
+        other = dataclasses.replace(other, **read_config(there))
+        if other.scaling.fixed != config.scaling.fixed:
+            continue
+        # The search is repeated on the records, so that N is the one of their table.
+        runs = Runs.read(there, protocol("paper", horizon))
+        searches = other.scaling.search(runs, other.search)
+        last = max(*config.scaling.values, *config.scaling.published)
+        found[horizon] = {
+            value: search.threshold
+            for value, search in searches.items()
+            if value <= last and np.isfinite(search.threshold.high)
+        }
+    return found

@@ -1,8 +1,10 @@
 """Figures 3 and 4 from their config to their files."""
 
+import dataclasses
+
 from matplotlib import pyplot as plt
 
-from ._output import STYLE, write_config, write_figure, write_text
+from ._output import STYLE, read_config, write_config, write_figure, write_text
 from ._protocols import protocol
 from ._scaling import ScalingConfig, descents_thresholds
 from ._scaling_plot import draw_scaling, scaling_table
@@ -13,14 +15,16 @@ from ._thresholds import Runs, write_summary
 def scaling_figure(config: ScalingConfig) -> str:
     """Runs, unless `redraw`, and writes everything into its folder; returns the
     table."""
+    where = config.folder
+    if config.redraw:
+        config = dataclasses.replace(config, **read_config(where))
     scaling, how = config.scaling, config.search
     rules = protocol(config.protocol, config.given_up)
-    where = config.folder
     if not config.redraw:
-        write_config(where, config, f"experiments.{scaling.figure}")
         made = Runs(rules, folder=where / "runs", seed=config.seed)
         scaling.search(made, how)
         made.write(where)
+        write_config(where, config, f"experiments.{scaling.figure}")
     runs = Runs.read(where, rules)
     # The search is repeated on the records: the same runs, the same numbers.
     found, descent = scaling.search(runs, how), descents_thresholds(config)

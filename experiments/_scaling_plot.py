@@ -7,32 +7,30 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from jaxflow.statistics import Threshold
-
 from ._output import markdown_table
-from ._scaling import Scaling, by_when
+from ._scaling import Descent, Scaling, by_when
 from ._scaling_laws import Laws, Results, columns, scaling_laws
-from ._thresholds import OURS, THEIRS, Runs, interval
+from ._thresholds import OURS, THEIRS, Runs, by, interval, math
 
 
 def scaling_table(
-    scaling: Scaling, runs: Runs, found: Results, descent: dict[int, Threshold]
+    scaling: Scaling, runs: Runs, found: Results, descent: Descent
 ) -> str:
     """table.md; `descent` has thresholds to set beside the flow's."""
     x = scaling.along
     other = "p" if x == "d" else "d"
-    flow = runs.protocol.name == "flow"
-    beside = bool(found.keys() & descent.keys())
+    flow, later = runs.protocol.name == "flow", bool(by_when(runs))
+    beside = {by(h): N for h, N in descent.items() if found.keys() & N.keys()}
     lines = []
     for value, search in found.items():
         fit, theirs = search.threshold, scaling.published.get(value)
         d, p = scaling.size(value)
         here = [run for name, run in runs.known.items() if name[1:3] == (d, p)]
-        by_t = sum(run.converged_by(1) for run in here)
-        ends = f"{by_t}"
+        ends = f"{sum(run.converged for run in here)}"
+        if later:
+            ends = f"{sum(run.converged_by(1) for run in here)}, {ends}"
         if flow:
-            ends += f", {sum(run.converged for run in here)}, "
-            ends += f"{sum(run.stationary for run in here)}"
+            ends += f", {sum(run.stationary for run in here)}"
         lines.append(
             [
                 str(value),
@@ -41,7 +39,7 @@ def scaling_table(
                 f"{fit.estimate / value:.2f}",
                 f"{search.runs}" + ("" if search.precise else " (max_runs)"),
                 f"{ends} of {len(here)}",
-                *([interval(descent[value], 1) if value in descent else ""] * beside),
+                *(interval(N[value], 1) if value in N else "" for N in beside.values()),
                 "" if theirs is None else f"{theirs:g}",
             ]
         )
@@ -81,10 +79,11 @@ def scaling_table(
                 "s",
                 f"N/{x}",
                 "runs of the search",
-                "converged by t_∞, at the end, stationary, of all made"
-                if flow
-                else "converged, of all made",
-                *(["N of descent by t_∞"] * beside),
+                "converged"
+                + " by t_∞, at the end" * later
+                + ", stationary" * flow
+                + ", of all made",
+                *(f"N of descent {when}" for when in beside),
                 "published N",
             ],
             lines,
@@ -95,7 +94,7 @@ def scaling_table(
 
 
 def draw_scaling(
-    scaling: Scaling, runs: Runs, found: Results, descent: dict[int, Threshold]
+    scaling: Scaling, runs: Runs, found: Results, descent: Descent
 ) -> Figure:
     """N against the values, linear and in logarithms."""
     x = scaling.along
@@ -112,7 +111,13 @@ def draw_scaling(
         for name in ("estimate", "low", "high")
     )
     their_x, their_N = columns(scaling.published)
-    descent_x, descent_N = columns({x: fit.estimate for x, fit in descent.items()})
+    lines = {
+        horizon: columns({x: fit.estimate for x, fit in thresholds.items()})
+        for horizon, thresholds in descent.items()
+    }
+    descent_x, descent_N = (
+        [point for line in lines.values() for point in line[i]] for i in (0, 1)
+    )
     span = np.geomspace(min(*values, *their_x), max(*values, *their_x), 200)
     for axis in axes:
         bars = np.nan_to_num([N - low, high - N], posinf=0)
@@ -120,7 +125,8 @@ def draw_scaling(
             values, N, bars, color=OURS, marker="o", ms=4, lw=0, elinewidth=1, capsize=2
         )
         axis.plot(their_x, their_N, "s", color=THEIRS, mfc="none", ms=4.5)
-        axis.plot(descent_x, descent_N, "^", color=OURS, mfc="none", ms=4.5)
+        for (line_x, line_N), marker in zip(lines.values(), _MARKERS, strict=False):
+            axis.plot(line_x, line_N, marker, color=OURS, mfc="none", ms=4.5)
         if ours is not None:
             for (name, fit), style in zip(
                 ours.ranked.items(), ("-", "--", ":"), strict=True
@@ -148,37 +154,20 @@ def draw_scaling(
     axes[1].minorticks_off()
     marks = _marks(smallest / 1.3, largest * 1.3)
     axes[1].set_yticks(marks, [f"{mark:g}" for mark in marks])
-    ours_label = "ours, 95 % interval"
-    if runs.protocol.name == "flow":
-        last = runs.protocol.horizons[-1]
-        ours_label = f"ours, by {last:g} $t_\\infty$, 95 % interval"
-    points = [
-        Line2D([], [], color=OURS, marker="o", ms=4, lw=0, label=ours_label),
-        Line2D(
-            [],
-            [],
-            color=THEIRS,
-            marker="s",
-            mfc="none",
-            ms=4.5,
-            lw=0,
-            label="published (descent)",
-        ),
+    when = f", {by(runs.protocol.horizons[-1])}" if by_when(runs) else ""
+    entries = [(f"ours{when}, 95 % interval", "o", OURS, OURS)]
+    entries += [
+        (f"ours, descent {by(horizon)}", marker, OURS, "none")
+        for horizon, marker in zip(lines, _MARKERS, strict=False)
     ]
-    if descent:
-        points.insert(
-            1,
-            Line2D(
-                [],
-                [],
-                color=OURS,
-                marker="^",
-                mfc="none",
-                ms=4.5,
-                lw=0,
-                label="ours, descent by $t_\\infty$",
-            ),
+    entries.append(("published (descent)", "s", THEIRS, "none"))
+    points = [
+        Line2D(
+            [], [], color=colour, marker=marker, mfc=fill, ms=4.5, lw=0,
+            label=math(label),
         )
+        for label, marker, colour, fill in entries
+    ]  # fmt: skip
     slopes = [f"published slope {Laws.of(their_x, their_N).slope:.2f}"]
     if ours is not None:
         slopes.insert(
@@ -194,6 +183,10 @@ def draw_scaling(
         title_fontsize=8,
     )
     return figure
+
+
+# Of descent beside the flow, by its horizons.
+_MARKERS = ("^", "v")
 
 
 def _marks(low: float, high: float) -> list[float]:

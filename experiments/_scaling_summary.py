@@ -5,35 +5,29 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
-from jaxflow.statistics import Threshold
-
-from ._scaling import Scaling, by_when
+from ._scaling import Descent, Scaling, by_when
 from ._scaling_laws import MISFIT, Laws, Results, scaling_laws
-from ._thresholds import Runs, ratio_row, row, standard_error, undecided_row
+from ._thresholds import Runs, by, ratio_row, row, standard_error, undecided_row
 
 # So many points are a slope of their own.
 _ENOUGH = 4
 
 
 def scaling_summary(
-    scaling: Scaling, runs: Runs, found: Results, descent: dict[int, Threshold]
+    scaling: Scaling, runs: Runs, found: Results, descent: Descent
 ) -> list[dict[str, Any]]:
     """The rows for the report; `descent` has thresholds to set beside the flow's."""
     figure = scaling.figure.replace("figure", "Figure ")
     x, released = scaling.along, runs.protocol.name == "released"
     shared = [value for value in found if value in scaling.published]
-    by = by_when(runs)
+    # By a later time, or of lower bounds, at other values than the text's: not judged.
+    later = by_when(runs)
+    span = f", {x} = {min(found)} … {max(found)}{later}" if later else ""
     ours = scaling_laws(found)
     rows = []
     if ours is not None:
-        what = f"{figure}: slope of log N on log {x}"
-        if by:
-            # Of lower bounds, and at other values than the text's: not to be judged.
-            slope = {"ours": ours.slope, "low": ours.low, "high": ours.high}
-            note = f"of N{by}, from {x} = {min(found)} to {max(found)}"
-            rows.append(row(what, **slope, note=note))
-        else:
-            rows.append(_slope_row(scaling, ours, what))
+        what = f"{figure}: slope of log N on log {x}{span}"
+        rows.append(_slope_row(scaling, ours, what, judged=not later))
         stated = scaling.stated_law.split(":")[0]
         best = ours.best
         note = "Akaike weights " + ", ".join(
@@ -44,24 +38,23 @@ def scaling_summary(
             note += ": none of the three fits, and errors were widened until one does"
         rows.append(
             row(
-                f"{figure}: law of N({x})",
-                paper=scaling.claim,
-                released=scaling.stated_law,
+                f"{figure}: law of N({x}){span}",
+                paper=None if later else scaling.claim,
+                released=None if later else scaling.stated_law,
                 ours=f"{best.name}: {ours.formula(best.name, x)}",
                 # Not refuted is all that so few points can say.
-                agrees=bool(ours.ranked[stated].weight > 0.05) if released else None,
+                agrees=bool(ours.ranked[stated].weight > 0.05)
+                if released and not later
+                else None,
                 target=scaling.stated_law,
                 source="the authors' released law",
                 note=note,
             )
         )
-    # A law of large d or p need not hold from the first of them on.
-    upper = dict(list(found.items())[len(found) // 2 :])
-    if not by and len(upper) >= _ENOUGH and (late := scaling_laws(upper)) is not None:
-        what = f"{figure}: slope of log N on log {x}, from {x} = {min(upper)} on"
-        rows.append(_slope_row(scaling, late, what))
+    if not later:
+        rows += _upper(scaling, found, figure)
     alike = scaling_laws(found, scaling.published)
-    if alike is not None and released:
+    if alike is not None and released and not later:
         # N(x) is no power of x, so that the slope depends on the range.
         their = Laws.of(shared, [scaling.published[value] for value in shared])
         what = f"{figure}: slope of log N on log {x}, at the published {x} alone"
@@ -73,7 +66,9 @@ def scaling_summary(
             # Jointly at 95 % over the values compared, and half of their spacing.
             joint = norm.ppf(1 - 0.025 / len(shared)) * standard_error(fit)
             allowed = joint + scaling.spacing(value) / 2
-            agrees = bool(abs(theirs - fit.estimate) <= allowed) if released else None
+            agrees = None
+            if released and not later:
+                agrees = bool(abs(theirs - fit.estimate) <= allowed)
             note = (
                 f"allowed: ± {allowed:.3g} (joint 95 % over {len(shared)} comparisons, "
                 f"{joint:.3g}, and half the spacing {scaling.spacing(value):g} of the "
@@ -84,7 +79,7 @@ def scaling_summary(
         rows.append(
             row(
                 f"{figure}: N at d = {scaling.size(value)[0]}, "
-                f"p = {scaling.size(value)[1]}{by}",
+                f"p = {scaling.size(value)[1]}{later}",
                 released=theirs,
                 ours=fit.estimate,
                 low=fit.low,
@@ -95,25 +90,60 @@ def scaling_summary(
                 note=note,
             )
         )
-    for value in [value for value in found if value in descent]:
-        d, p = scaling.size(value)
-        rows.append(
-            ratio_row(
-                f"{figure}: N of the flow{by} over N of descent by t_∞, at d = {d}, "
-                f"p = {p}",
-                found[value].threshold,
-                descent[value],
+    for horizon, thresholds in descent.items():
+        for value in [value for value in found if value in thresholds]:
+            d, p = scaling.size(value)
+            rows.append(
+                ratio_row(
+                    f"{figure}: N of the flow{later} over N of descent {by(horizon)}, "
+                    f"at d = {d}, p = {p}",
+                    found[value].threshold,
+                    thresholds[value],
+                )
             )
-        )
-    if by:
+    if runs.protocol.name == "flow":
         rows.append(undecided_row(f"{figure}: undecided runs of the flow", runs))
     return rows
 
 
+def _upper(scaling: Scaling, found: Results, figure: str) -> list[dict[str, Any]]:
+    """A law of large d or p need not hold from the first of them on."""
+    x, rows = scaling.along, []
+    upper = dict(list(found.items())[len(found) // 2 :])
+    if len(upper) >= _ENOUGH and (late := scaling_laws(upper)) is not None:
+        what = f"{figure}: slope of log N on log {x}, from {x} = {min(upper)} on"
+        # An interval from so few points about a curve contains many slopes.
+        ranged = scaling.slope[0] < scaling.slope[1]
+        rows.append(_slope_row(scaling, late, what, judged=ranged))
+    stated = scaling.stated_law.split(":")[0]
+    p_values = {}
+    for index in range(len(found) - _ENOUGH + 1):
+        rest = dict(list(found.items())[index:])
+        if (laws := scaling_laws(rest)) is not None:
+            p_values[min(rest)] = laws.ranked[stated].p_value
+    fits = [value for value, p_value in p_values.items() if p_value > 0.05]
+    tested = ", ".join(f"{p:.2g} from {x} = {value}" for value, p in p_values.items())
+    if p_values:
+        rows.append(
+            row(
+                f"{figure}: smallest {x} from which a {stated} law fits N",
+                ours=min(fits) if fits else "none",
+                note=f"p of χ²: {tested}; at least {_ENOUGH} points",
+            )
+        )
+    return rows
+
+
 def _slope_row(
-    scaling: Scaling, ours: Laws, what: str, theirs: Laws | None = None
+    scaling: Scaling,
+    ours: Laws,
+    what: str,
+    theirs: Laws | None = None,
+    judged: bool = True,
 ) -> dict[str, Any]:
     """Judged by the text, or by `theirs`, a fit like ours to published points."""
+    if not judged:
+        return row(what, ours=ours.slope, low=ours.low, high=ours.high)
     if theirs is None:
         low, high = scaling.slope
         agrees = bool(ours.low <= high and ours.high >= low)

@@ -266,6 +266,16 @@ def interval(found: statistics.Threshold, digits: int = 0) -> str:
     return f"{estimate} [{low}, {high}]"
 
 
+def by(horizon: float) -> str:
+    """In words; `horizon` in units of t_∞."""
+    return "by t_∞" if horizon == 1 else f"by {horizon:g} t_∞"
+
+
+def math(label: str) -> str:
+    """For legends."""
+    return label.replace("t_∞", r"$t_\infty$")
+
+
 def standard_error(found: statistics.Threshold) -> float:
     """Of N, as the interval at 95 % says."""
     return (found.high - found.low) / 3.92

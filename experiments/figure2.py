@@ -11,6 +11,7 @@ counting as zero, as in the paper. Runs again with the same `--output` go on whe
 last one stopped.
 """
 
+import dataclasses
 import sys
 
 import tyro
@@ -19,16 +20,17 @@ from matplotlib import pyplot as plt
 from ._figure2 import Config, fits, searches
 from ._figure2_plot import draw, table
 from ._figure2_summary import summary
-from ._output import STYLE, write_config, write_figure, write_text
+from ._output import STYLE, read_config, write_config, write_figure, write_text
 from ._protocols import Protocol, protocol
 from ._thresholds import Runs, by_width_rule, write_summary
 
 
 def main(config: Config) -> None:
-    rules: Protocol = protocol(config.protocol, config.given_up)
     where = config.folder
+    if config.redraw:
+        config = dataclasses.replace(config, **read_config(where))
+    rules: Protocol = protocol(config.protocol, config.given_up)
     if not config.redraw:
-        write_config(where, config, "experiments.figure2")
         made = Runs(rules, folder=where / "runs", seed=config.seed)
         if config.protocol == "flow":
             searches(made, config)
@@ -39,6 +41,7 @@ def main(config: Config) -> None:
                 sizes = [n for n, count in grid.items() if count == seeds]
                 made.make([(n, config.dimension, p(n)) for n in sizes], seeds)
         made.write(where)
+        write_config(where, config, "experiments.figure2")
     runs = Runs.read(where, rules)
     # The search is repeated on the records: the same runs, the same numbers.
     found = searches(runs, config) if config.protocol == "flow" else {}

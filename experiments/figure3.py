@@ -29,18 +29,19 @@ class Config(ScalingConfig):
     """d, increasing. Left out, those of `size`; `full` has d beyond the paper's."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if any(d < 2 for d in self.dimensions):
             raise ValueError(f"dimensions must be at least 2, got {self.dimensions}.")
 
     @property
     def scaling(self) -> Scaling:
-        flow = self.flow
+        flow, beside = self.flow, self.beside_flow
         if self.quick:
-            values = (4, 6, 8) if flow else (10, 20, 30)
+            values = (4, 6, 8) if beside else (10, 20, 30)
         else:
             # A run of the flow costs as n^1.5 d at this p, √n for its number of steps,
             # and its N is several times that of descent.
-            values = (10, 20, 30, 40) if flow else (*range(10, 101, 10), 150, 200)
+            values = (10, 20, 30, 40) if beside else (*range(10, 101, 10), 150, 200)
         values = tuple(sorted(self.dimensions)) or values
         least, most = (10, 30) if flow else (2, 6)
         return Scaling(

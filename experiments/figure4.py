@@ -29,19 +29,20 @@ class Config(ScalingConfig):
     """p, increasing. Left out, those of `size`."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if any(p < 1 for p in self.widths):
             raise ValueError(f"widths must be positive, got {self.widths}.")
 
     @property
     def scaling(self) -> Scaling:
-        flow, quick = self.flow, self.quick
-        d = self.d or (5 if flow and quick else 30)
+        flow, beside, quick = self.flow, self.beside_flow, self.quick
+        d = self.d or (5 if beside and quick else 30)
         if quick:
-            values = (6, 9, 13) if flow else (50, 100, 150)
+            values = (6, 9, 13) if beside else (50, 100, 150)
         else:
             # A run of the flow costs as (n p)^1.5, and its N grows with p by far more
             # than that of descent.
-            values = (14, 20, 28, 50) if flow else tuple(range(50, 401, 50))
+            values = (14, 20, 28, 50) if beside else tuple(range(50, 401, 50))
         values = tuple(sorted(self.widths)) or values
         least, most = (10, 30) if flow else (4, 11)
         return Scaling(

@@ -31,11 +31,15 @@ PROTOCOLS = {
     "released": "as the authors' later runs were made",
     "flow": "the gradient flow itself",
 }
-VARIANTS = {"released-width4": "the same with four times the neurons"}
+VARIANTS = {
+    "paper-by4": "as the text says, but until 4 t_∞",
+    "released-width4": "the same with four times the neurons",
+    "flow-width4-by1": "with four times the neurons, until t_∞",
+}
 EXPECTED = {
-    2: (*PROTOCOLS, "released-width4"),
-    3: tuple(PROTOCOLS),
-    4: tuple(PROTOCOLS),
+    2: (*PROTOCOLS, *VARIANTS),
+    3: (*PROTOCOLS, "paper-by4"),
+    4: (*PROTOCOLS, "paper-by4"),
     5: tuple(PROTOCOLS),
 }
 NOTES = "_reproduction_notes.md"
@@ -104,11 +108,11 @@ def missing(figure: int, parts: list[Part]) -> list[str]:
 
 
 def command(figure: int, name: str) -> str:
-    protocol, _, width = name.partition("-width")
-    more = f" --width {width}" if width else ""
-    return (
-        f"python -m experiments.figure{figure} --protocol {protocol}{more} --size full"
-    )
+    protocol, *more = name.split("-")
+    for what in more:
+        option = "--width" if what.startswith("width") else "--given-up"
+        protocol += f" {option} {what.removeprefix('width').removeprefix('by')}"
+    return f"python -m experiments.figure{figure} --protocol {protocol} --size full"
 
 
 def report(config: Config) -> str:
@@ -129,9 +133,10 @@ def report(config: Config) -> str:
         "until t_∞.\n",
         "## Summary\n",
         "Ours with 95 % intervals in brackets. “Agrees” is under the protocol that is "
-        "named: `released` is compared with what the authors released, `paper` and "
-        "`flow` with the text; each `summary.json` names the number. A dash: not "
-        "stated, or nothing to compare with.\n",
+        "named: `released` is compared with what the authors released, or where it "
+        "says so with the text, `paper` and `flow` with the text; each `summary.json` "
+        "names the number and the errors allowed. A dash: not stated, or nothing to "
+        "compare with.\n",
         summary_table(figures),
         disagreements(figures),
     ]
@@ -163,7 +168,7 @@ def summary_table(figures: dict[int, list[Part]]) -> str:
             flow = {k: row for k, row in rows.items() if k.split("-")[0] == "flow"}
             same = {k: row for k, row in rows.items() if k not in flow}
             verdicts = [
-                f"{name}: {'yes' if row['agrees'] else 'no'}"
+                f"{name}: {'yes' if row['agrees'] else 'no'}{_judge(name, row)}"
                 for name, row in rows.items()
                 if row["agrees"] is not None
             ]
@@ -239,6 +244,12 @@ def _without_title(text: str) -> str:
 
 def _relative(path: Path, docs: Path) -> str:
     return Path(os.path.relpath(path, docs)).as_posix()
+
+
+def _judge(name: str, row: dict[str, Any]) -> str:
+    """Named where it is not the protocol's own."""
+    text = row["source"].startswith("the text")
+    return " (the text)" if text and name.startswith("released") else ""
 
 
 def _stated(rows: dict[str, dict[str, Any]], source: str) -> str:

@@ -55,6 +55,20 @@ def test_figure_2_twice_from_one_seed_gives_the_same_numbers(tmp_path, capsys):
     assert rows and all(set(row) == COLUMNS for row in rows)
 
 
+def test_a_grid_on_one_side_of_the_threshold_is_summed_up(tmp_path, capsys):
+    config = figure2.Config(
+        protocol="paper", d=6, sizes=(100, 110, 120, 130, 140), seeds=40,
+        output=tmp_path, redraw=True,
+    )  # fmt: skip
+    runs = Known(protocol("paper"), lambda n, d, seed: False)
+    p = thresholds.by_width_rule()
+    runs.make([(n, 6, p(n)) for n in config.sizes], 40)
+    runs.write(config.folder)
+    write_config(config.folder, config, "experiments.figure2")
+    figure2.main(config)
+    assert "0/40" in capsys.readouterr().out
+
+
 def test_another_seed_gives_other_runs(tmp_path, capsys):
     for name, seed in (("a", 0), ("b", 1)):
         figure2.main(tiny2(tmp_path / name, seed=seed, sizes=(12, 20), seeds=2))
@@ -99,23 +113,25 @@ def test_scaling_figures(module, tmp_path, capsys):
 def test_the_flow_stands_beside_descent(tmp_path, capsys):
     configs = {
         name: figure3.Config(
-            protocol=name,
+            protocol=name.split("-")[0],
             dimensions=(10, 20, 40),
             p=3,
             max_runs=64,
+            given_up=4.0 if name.endswith("-by4") else None,
             output=tmp_path,
             redraw=True,
         )
-        for name in ("paper", "flow")
+        for name in ("paper", "paper-by4", "flow")
     }
     found = {}
-    # N = 6 d of descent and 9 d of the flow, blurred by ± 10 %.
-    for (name, config), factor in zip(configs.items(), (6, 9), strict=True):
+    # N = 6 d of descent, 7 d by 4 t_∞, and 9 d of the flow, blurred by ± 10 %.
+    for (name, config), factor in zip(configs.items(), (6, 7, 9), strict=True):
+        assert config.folder.name == name
 
         def converges(n, d, seed, factor=factor):
             return n < factor * d * (0.9 + (3 * n + 7 * seed) % 5 / 20)
 
-        runs = Known(protocol(name), converges)
+        runs = Known(protocol(config.protocol, config.given_up), converges)
         config.scaling.search(runs, config.search)
         write_config(config.folder, config, "experiments.figure3")
         runs.write(config.folder)
@@ -124,14 +140,34 @@ def test_the_flow_stands_beside_descent(tmp_path, capsys):
         assert ("N of descent" in text) == (name == "flow")
         found[name] = config.scaling.search(runs, config.search)
     rows = json.loads((configs["flow"].folder / "summary.json").read_text())
-    ratios = [row for row in rows if "over N of descent" in row["quantity"]]
-    assert len(ratios) == 3
-    for row, d in zip(ratios, (10, 20, 40), strict=True):
-        flow, descent = (found[name][d].threshold for name in ("flow", "paper"))
-        expected = flow.estimate / descent.estimate
-        np.testing.assert_allclose(row["ours"], expected, rtol=1e-5)
-        assert abs(row["ours"] - 1.5) < 0.15
-        assert row["low"] < row["ours"] < row["high"]
+    for beside, when, about in (
+        ("paper", "by t_∞", 9 / 6),
+        ("paper-by4", "by 4 t_∞", 9 / 7),
+    ):
+        ratios = [row for row in rows if f"over N of descent {when}" in row["quantity"]]
+        assert len(ratios) == 3
+        for row, d in zip(ratios, (10, 20, 40), strict=True):
+            flow, descent = (found[name][d].threshold for name in ("flow", beside))
+            expected = flow.estimate / descent.estimate
+            np.testing.assert_allclose(row["ours"], expected, rtol=1e-5)
+            assert abs(row["ours"] - about) < 0.15
+            assert row["low"] < row["ours"] < row["high"]
+
+
+def test_a_table_is_drawn_again_as_it_was_made(tmp_path, capsys):
+    config = figure3.Config(
+        protocol="paper", dimensions=(10, 20, 40), p=3, max_runs=40, output=tmp_path
+    )
+    runs = Known(
+        protocol("paper"), lambda n, d, seed: n < d * (5.5 + (3 * n + 7 * seed) % 5 / 4)
+    )
+    config.scaling.search(runs, config.search)
+    write_config(config.folder, config, "experiments.figure3")
+    runs.write(config.folder)
+    figure3.main(figure3.Config(protocol="paper", output=tmp_path, redraw=True))
+    text = capsys.readouterr().out
+    figure3.main(dataclasses.replace(config, redraw=True))
+    assert capsys.readouterr().out == text
 
 
 def test_redraw_without_records_says_so(tmp_path):
@@ -181,6 +217,7 @@ def test_the_protocols_are_as_stated():
     np.testing.assert_allclose(last_time(1650, 37), expected, rtol=1e-5)
     assert flow.horizons == (1.0, 2.0, 4.0)
     assert protocol("flow", 2.0).horizons == (1.0, 2.0)
+    assert paper.horizons == (1.0,) and protocol("paper", 4.0).horizons == flow.horizons
 
 
 def test_the_published_points_scale_as_was_stated():
@@ -205,6 +242,8 @@ def test_the_published_points_scale_as_was_stated():
         (lambda: figure2.Config(seeds=0), "seeds"),
         (lambda: figure3.Config(dimensions=(1,)), "dimensions"),
         (lambda: figure4.Config(widths=(0,)), "widths"),
+        (lambda: figure2.Config(given_up=0.0), "given_up"),
+        (lambda: figure3.Config(given_up=-1.0), "given_up"),
     ],
 )
 def test_a_bad_config_is_refused(make, match):

@@ -190,6 +190,11 @@ def test_separated(m, reaches_beyond):
     assert (fit.high > 301) == reaches_beyond
     assert fit.high - 250 == pytest.approx(250 - fit.low)
     np.testing.assert_array_equal(fit.probability([249, 250, 251]), [1, 0.5, 0])
+    for k, all_ended in ((5, 1), (0, 0)):
+        alike = statistics.fit_threshold([1, 2, 3], [k, k, k], 5)
+        np.testing.assert_array_equal(alike.probability([1, 9]), all_ended)
+    rising = statistics.fit_threshold([1, 2], [1, 4], 5)
+    assert np.all(np.isnan(rising.probability([1, 2])))
     # A bootstrap would say that N is known exactly.
     again = statistics.fit_threshold(n, [m, m, 0, 0], m, interval="bootstrap")
     assert again == fit and again.interval == "profile"

@@ -52,9 +52,12 @@ class Threshold:
         return (self.high - self.low) / (2 * max(abs(self.estimate), 1e-300))
 
     def probability(self, n: Any) -> np.ndarray:
-        """P(n), in the shape of `n`."""
+        """P(n), in the shape of `n`; nan where P does not fall, so that N and s do not
+        tell it."""
         distance = self.estimate - as_numbers("n", n)
-        if self.scale == 0:
+        if np.isposinf(self.scale):
+            return np.full_like(distance, np.nan)
+        if self.scale == 0 or np.isinf(self.estimate):
             return np.heaviside(distance, 0.5)
         return special.expit(distance / self.scale)
 
