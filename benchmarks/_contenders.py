@@ -111,7 +111,10 @@ def _batches(case: Case, problems: list[Any]) -> dict[str, Any]:
     except ImportError:
         return {}
     x, y, w, a = (np.stack(arrays) for arrays in zip(*problems, strict=True))
-    found = {"batched": torch_batched.dense_networks(x, y, w, a, 1.0)}
+    found = {
+        "batched": torch_batched.dense_networks(x, y, w, a, 1.0),
+        "batched, graph": torch_batched.dense_networks(x, y, w, a, 1.0, compiled=True),
+    }
     if case.inputs == "orthogonal":
         norms, u = torch_batched.project(x, w)
         found["batched, projected"] = torch_batched.projected_networks(

@@ -19,7 +19,7 @@ from . import _contenders, _machine
 from ._engine import Case, Fleet, Load, in_space, total
 from ._run import Findings
 from ._targets import number
-from ._timing import Race, Spread, fitting, race_calls
+from ._timing import Race, Spread, differences, lengths, race_calls
 
 # Tighter than every error that is compared. In float32 the reference is float64's.
 _REFERENCE, _REFERENCE_STEPS = 1e-10, 1_000_000
@@ -63,18 +63,24 @@ def _against_descent(found: Findings, parameters: Parameters, seed: int) -> None
         outputs = _to_the_end(flow, end)
         evaluations = total(outputs, "velocity_evaluations") // flow.networks
         descent = _contenders.engine(case, 1, seed)
-        steps = min(fitting(descent, parameters.seconds), whole)
+        few, steps = lengths(descent, parameters.seconds)
+        steps = min(steps, whole)
         timed = race_calls(
             {
                 "flow": functools.partial(flow.advance, end),
+                "few": functools.partial(descent.advance, few),
                 "descent": functools.partial(descent.advance, steps),
             },
             parameters.repeats,
         )
+        # The steps that are not made cost as the later ones of those that are.
+        left = (whole - steps) / (steps - few)
+        more = differences(timed, "few", "descent")
         per_run = {
             "flow": [t / flow.networks for t in timed.samples["flow"]],
             "descent": [
-                t * (whole / steps) / descent.networks for t in timed.samples["descent"]
+                (t + left * later) / descent.networks
+                for t, later in zip(timed.samples["descent"], more, strict=True)
             ],
         }
         scaled = Race(per_run)
@@ -97,7 +103,8 @@ def _against_descent(found: Findings, parameters: Parameters, seed: int) -> None
         ],
         rows,
         "Seconds per network, one network on each core, in turns. Descent is timed "
-        "over as many of its steps as fit a turn and multiplied up to all of them.",
+        "over as many of its steps as fit a turn, and the rest is taken to cost as "
+        "those after the first few.",
     )
 
 

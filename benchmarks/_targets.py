@@ -173,8 +173,8 @@ TARGETS = (
     Target(
         "figures_minutes",
         "figures",
-        "each of the paper's figures, as its text says, and Figure 2 as printed (the "
-        "paper: under 2 hours each on a MacBook Air)",
+        "each of Figures 2 to 5, as the paper's text says, and Figure 2 as printed "
+        "(the paper: under 2 hours each on a MacBook Air)",
         120,
         "min",
         at_most=True,

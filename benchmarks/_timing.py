@@ -16,6 +16,8 @@ import numpy as np
 # would not make the steps that it is divided by.
 _FEWEST = 4
 _MOST = 2**22
+# By so many steps at least two calls differ whose difference is taken.
+_APART = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +132,22 @@ def fitting(one: Contender, seconds_each: float) -> int:
         growth = min(10.0, 0.5 * seconds_each / max(taken, 1e-9))
         larger = steps * max(growth, 1.5) + one.granularity
         steps = _whole(min(larger, most), one.granularity)
+
+
+def lengths(one: Contender, seconds_each: float) -> tuple[int, int]:
+    """Numbers of steps of a short and a long call, about so many seconds apart. Where a
+    step takes long, the start and the end of a call, its first loss and its record, are
+    worth a dozen steps: they are in both, and not in the difference."""
+    apart = max(_APART, fitting(one, seconds_each))
+    few = -(-_FEWEST // one.granularity) * one.granularity
+    apart += -apart % one.granularity
+    return few, min(few + apart, _whole(_MOST, one.granularity))
+
+
+def differences(race: Race, short: str, long: str) -> list[float]:
+    """By how many seconds the long call took longer, in each turn."""
+    pairs = zip(race.samples[long], race.samples[short], strict=True)
+    return [more - less for more, less in pairs]
 
 
 def _whole(steps: float, granularity: int) -> int:

@@ -39,7 +39,7 @@ everything anew (`--size quick` in a few minutes, kept apart in `quick/` folders
 one. Measure on an idle machine: a busy core has falsified one ratio by a factor of
 three.
 
-Numbers are medians of repeats with (least–greatest); contenders take turns.
+Numbers are medians of repeats with (least–greatest); what is compared takes turns.
 
 Two more benchmarks have tables of their own, and `python -m benchmarks` runs them by
 name only. Both go on where they were cut off, here on 2 cores:

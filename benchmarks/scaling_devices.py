@@ -9,8 +9,10 @@ the devices that there are.
 """
 
 import dataclasses
+import functools
 import socket
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -40,23 +42,20 @@ PARAMETERS = {
 
 def measure(parameters: Parameters, seed: int) -> _run.Findings:
     found = _run.Findings()
-    rows: list[list[Any]] = []
+    calls: dict[str, Callable[[], dict[str, Any]]] = {}
     for count in _device_counts(parameters):
-        flags = f"--xla_force_host_platform_device_count={count}"
-        extra = {"XLA_FLAGS": flags} if _machine.on_cpu() else _visible(count)
-        told = [
-            _process.call("benchmarks._sweep", _options(parameters, seed), extra)[0][0]
-            for _ in range(parameters.repeats)
-        ]
-        rows.append(_row(f"{count} devices", told))
-        _show(found, parameters, rows)
+        calls[f"{count} devices"] = functools.partial(_alone, parameters, seed, count)
     if _machine.on_cpu():
         for count in parameters.processes:
-            told = [
-                _together(parameters, seed, count) for _ in range(parameters.repeats)
-            ]
-            rows.append(_row(f"{count} processes, one folder", told))
-            _show(found, parameters, rows)
+            calls[f"{count} processes, one folder"] = functools.partial(
+                _together, parameters, seed, count
+            )
+    told: dict[str, list[dict[str, Any]]] = {label: [] for label in calls}
+    for turn in range(parameters.repeats):
+        # In turns, as a machine drifts by more than they differ.
+        for label in list(calls) if turn % 2 == 0 else list(calls)[::-1]:
+            told[label].append(calls[label]())
+        _show(found, parameters, [_row(label, told[label]) for label in calls])
     return found
 
 
@@ -96,6 +95,15 @@ def _options(parameters: Parameters, seed: int) -> dict[str, Any]:
         "horizon": parameters.horizon,
         "stop": False,
     }
+
+
+def _alone(parameters: Parameters, seed: int, count: int) -> dict[str, Any]:
+    """What one process takes that has `count` devices."""
+    flags = f"--xla_force_host_platform_device_count={count}"
+    extra = {"XLA_FLAGS": flags} if _machine.on_cpu() else _visible(count)
+    options = _options(parameters, seed)
+    found: dict[str, Any] = _process.call("benchmarks._sweep", options, extra)[0][0]
+    return found
 
 
 def _together(parameters: Parameters, seed: int, count: int) -> dict[str, Any]:

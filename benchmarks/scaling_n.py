@@ -19,7 +19,7 @@ import numpy as np
 from . import _machine, _process, _run
 from ._contenders import descent
 from ._engine import Case
-from ._timing import Contender, Spread, fitting, seconds
+from ._timing import Contender, Spread, differences, lengths, race_calls
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,19 +68,26 @@ def measure(parameters: Parameters, seed: int) -> _run.Findings:
         if n >= parameters.fitted_from:
             points.append((pairs, spread.median, told["program_bytes"]))
         _growth(found, rows)
-    # Two points would lie on any power law.
-    if len(points) > 2:
-        pairs, times, held = np.log(np.array(points, float)).T
-        fits = [
-            [name, *_slope(pairs, y)] for name, y in (("time", times), ("memory", held))
-        ]
-        found.table(
-            f"Fitted exponents in n p, n ≥ {parameters.fitted_from}",
-            ["of", "exponent", "standard error"],
-            fits,
-            f"Least squares in the logarithms of {len(points)} sizes.",
-        )
+        _exponents(found, parameters, points)
     return found
+
+
+def _exponents(
+    found: _run.Findings, parameters: Parameters, points: list[tuple[int, float, int]]
+) -> None:
+    # Two points would lie on any power law.
+    if len(points) < 3:
+        return
+    pairs, times, held = np.log(np.array(points, float)).T
+    fits = [
+        [name, *_slope(pairs, y)] for name, y in (("time", times), ("memory", held))
+    ]
+    found.table(
+        f"Fitted exponents in n p, n ≥ {parameters.fitted_from}",
+        ["of", "exponent", "standard error"],
+        fits,
+        f"Least squares in the logarithms of {len(points)} sizes.",
+    )
 
 
 def _slope(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
@@ -107,6 +114,7 @@ def _growth(found: _run.Findings, rows: list[list[Any]]) -> None:
         "Gradient descent on orthogonal inputs",
         header,
         rows,
+        "Time: of the steps that a long call makes more than a short one, in turns. "
         f"Program: what XLA allots to a run. Peak: of the {what}, from drawing the "
         "problem to the end, jax itself included.",
     )
@@ -116,10 +124,13 @@ def one(options: dict[str, Any]) -> dict[str, Any]:
     """Time and memory at one n, in this process."""
     case = Case("orthogonal", options["n"], options["n"])
     load = descent(case, 1, options["seed"], workers=1)
-    steps = fitting(Contender(load.advance), options["seconds"])
-    taken = [
-        seconds(lambda: load.advance(steps)) / steps for _ in range(options["repeats"])
-    ]
+    short, long = lengths(Contender(load.advance), options["seconds"])
+    calls = {
+        "short": lambda: load.advance(float(short)),
+        "long": lambda: load.advance(float(long)),
+    }
+    timed = race_calls(calls, options["repeats"], warm=False)
+    taken = [t / (long - short) for t in differences(timed, "short", "long")]
     analysis = load.fleet.compiled(load.batches[0]).memory_analysis()
     held = (
         analysis.argument_size_in_bytes

@@ -18,7 +18,7 @@ from jaxflow._machine import available_bytes
 
 from . import _run
 from ._engine import Case, Fleet, Load, total
-from ._timing import Contender, Spread, fitting, race_calls
+from ._timing import Contender, Spread, differences, lengths, race_calls
 
 DESCENT, FLOW = "GradientDescent(1)", "GradientFlow(1e-5)"
 # On inputs whose pairs can slide along a kink this is what `GradientFlow` runs.
@@ -101,8 +101,10 @@ HEADER = (
 )
 NOTE = (
     "Batch: networks per core on a CPU, networks side by side on an accelerator. "
-    "Pairs: evaluations times n p. Median (least–greatest) of repeats. Left out: what "
-    "would not fit into the memory."
+    "Pairs: evaluations times n p. Rates are of what a long call makes more than a "
+    "short one (of descent a few steps, of the flow half of its time), in what it "
+    "takes longer: without what any call costs. Median (least–greatest) of repeats. "
+    "Left out: what would not fit into the memory."
 )
 
 
@@ -140,17 +142,19 @@ def _cell(
     if need > room:
         return [*start, f"left out: {need / 2**30:.3g} GiB", None, None, None]
     load = Load(fleet, case, batch, seed)
-    time = parameters.horizon
+    ends: tuple[float, float] = (parameters.horizon / 2, parameters.horizon)
     if name == DESCENT:
-        mover = Contender(load.advance, networks=load.networks)
-        time = float(fitting(mover, parameters.seconds))
-    outputs = load.advance(time)
-    counts = {k: total(outputs, k) for k in ("steps", "velocity_evaluations")}
-    timed = race_calls(
-        {name: functools.partial(load.advance, time)}, parameters.repeats
-    )
+        ends = lengths(Contender(load.advance), parameters.seconds)
+    less, more = (load.advance(float(end)) for end in ends)
+    calls = {
+        key: functools.partial(load.advance, float(end))
+        for key, end in zip(("short", "long"), ends, strict=True)
+    }
+    timed = race_calls(calls, parameters.repeats)
+    taken = differences(timed, "short", "long")
     steps, evaluations = (
-        Spread.of([count / t for t in timed.samples[name]]) for count in counts.values()
+        Spread.of([(total(more, count) - total(less, count)) / t for t in taken])
+        for count in ("steps", "velocity_evaluations")
     )
     pairs = evaluations.scaled(float(np.prod([case.n, case.width])))
     return [*start, steps, evaluations, pairs, fleet.compile_seconds]

@@ -193,6 +193,19 @@ def test_steps_come_in_the_contender_s_granularity():
     assert all(count % 4 == 0 for count in asked)
 
 
+def test_what_a_call_costs_whatever_its_length_is_not_in_the_difference():
+    one = Contender(lambda steps: time.sleep(0.02 + 1e-4 * steps), granularity=4)
+    short, long = _timing.lengths(one, 0.01)
+    assert short == 4 and long - short >= 50 and (long - short) % 4 == 0
+    calls = {
+        name: lambda steps=steps: one.advance(steps)
+        for name, steps in (("short", short), ("long", long))
+    }
+    taken = _timing.differences(_timing.race_calls(calls, 5), "short", "long")
+    per_step = np.median(taken) / (long - short)
+    assert 0.8e-4 < per_step < 3e-4
+
+
 def test_an_engine_advances_every_network_as_simulate_does():
     load = Load(Fleet(jaxflow.GradientDescent(1.0), workers=2), DENSE, 2, seed=3)
     outputs = load.advance(7.0)

@@ -381,8 +381,9 @@ def test_a_gap_is_that_of_the_worst_part():
 
 def test_the_name_of_a_batched_peer_says_how_it_computes():
     pytest.importorskip("torch")
-    dense, along = _contenders.batched(CASES[0], 0, 2)
+    dense, graph, along = _contenders.batched(CASES[0], 0, 2)
     assert dense == "batched, B = 2, eager"
+    assert graph == f"batched, graph, B = 2, {engine(True)}"
     assert along.startswith("batched, projected, B = 2, ")
     assert along.endswith(engine(True))
 
