@@ -19,13 +19,18 @@ test-all: $(READY)
 phase-transition: $(READY)
 	$(BIN)/python -m experiments.phase_transition
 
-# Figures 2 to 5 under each protocol; `make figures SIZE=full` is the whole of it, which
-# takes hours and goes on where it was cut off.
+# Figures 2 to 5 under each protocol, and descent for as long as the flow; `make
+# figures SIZE=full` is the whole of it, which takes hours and goes on where it was cut
+# off.
 figures: $(READY)
 	for figure in 5 2 3 4; do for protocol in released paper flow; do \
 		$(BIN)/python -m experiments.figure$$figure --protocol $$protocol \
 			--size $(SIZE) || exit 1; done; done
+	for figure in 2 3 4; do $(BIN)/python -m experiments.figure$$figure \
+		--protocol paper --given-up 4 --size $(SIZE) || exit 1; done
 	$(BIN)/python -m experiments.figure2 --protocol released --width 4 --size $(SIZE)
+	$(BIN)/python -m experiments.figure2 --protocol flow --width 4 --given-up 1 \
+		--size $(SIZE)
 	$(BIN)/python -m experiments.report
 
 # Everything that is timed, on an otherwise idle machine: some hours, one of which are

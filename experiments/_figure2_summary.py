@@ -37,8 +37,9 @@ def summary(config: Config, runs: Runs, fitted: Fitted) -> list[dict[str, Any]]:
                     descent,
                 )
                 for what, fit in shown.items()
-                # At equal times, and as the paper has it.
-                if what == f"converged {by(horizon)}" or horizon == 1
+                # At equal times, and as the paper has it; where there is an N.
+                if (what == f"converged {by(horizon)}" or horizon == 1)
+                and np.isfinite(fit.estimate)
             ]
         what = f"Figure 2: undecided runs of the flow, {where}"
         return [*rows, undecided_row(what, runs)]

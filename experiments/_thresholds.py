@@ -257,7 +257,10 @@ def by_width_rule(width: int = 1) -> Callable[[int], int]:
 
 
 def interval(found: statistics.Threshold, digits: int = 0) -> str:
-    """N with its interval, for tables."""
+    """N with its interval, or the bound that is all that is known, for tables."""
+    for side, bound, sign in ((np.inf, found.low, ">"), (-np.inf, found.high, "<")):
+        if found.estimate == side and np.isfinite(bound):
+            return f"{sign} {bound:.{digits}f}"
     numbers = [found.estimate, found.low, found.high]
     estimate, low, high = (
         f"{number:.{digits}f}" if np.isfinite(number) else str(number)

@@ -204,7 +204,7 @@ def disagreements(figures: dict[int, list[Part]]) -> str:
                 note = f" ({row['note']})" if row["note"] else ""
                 lines.append(
                     f"- Figure {figure}, `{part.name}`, {row['quantity']}: "
-                    f"{_number(row['ours'])}{_interval(row)} against "
+                    f"{_estimate(row)} against "
                     f"{_number(row['target'])} ({row['source']}){note}.\n"
                 )
     if not lines:
@@ -262,8 +262,15 @@ def _ours(rows: dict[str, dict[str, Any]], usual: str) -> str:
     cells = []
     for name, row in sorted(rows.items(), key=lambda item: item[0] != usual):
         label = "" if name == usual else f"{name}: "
-        cells.append(f"{label}{_number(row['ours'])}{_interval(row)}")
+        cells.append(f"{label}{_estimate(row)}")
     return "<br>".join(cells) or "–"
+
+
+def _estimate(row: dict[str, Any]) -> str:
+    """The number with its interval, or the bound that is all that is known."""
+    if row["ours"] is None and row["low"] is not None:
+        return f"> {_number(row['low'])}"
+    return f"{_number(row['ours'])}{_interval(row)}"
 
 
 def _interval(row: dict[str, Any]) -> str:

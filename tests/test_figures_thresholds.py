@@ -256,7 +256,9 @@ def test_rows_hold_what_json_can():
     assert row["ours"] is None and row["low"] == 1.5
     json.dumps(row, allow_nan=False)
     fit = statistics.fit_threshold([1, 2, 3], [4, 4, 4], 4)
-    assert thresholds.interval(fit).startswith("inf")
+    assert thresholds.interval(fit) == "> 3"
+    failed = statistics.fit_threshold([1, 2, 3], [0, 0, 0], 4)
+    assert thresholds.interval(failed) == "< 1"
 
 
 def test_a_local_fit_leaves_out_what_lies_far():

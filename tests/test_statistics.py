@@ -452,6 +452,19 @@ def test_precision_is_what_is_asked_for():
     assert short.threshold.relative_half_width > 0.01
 
 
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_search_whose_runs_all_end_alike_bounds_the_threshold(alike):
+    search = statistics.find_threshold(
+        lambda points: np.full(len(points), alike), 26000, 34000, max_runs=16
+    )
+    found = search.threshold
+    assert not search.precise and found.interval == "profile"
+    assert found.estimate == (np.inf if alike else -np.inf)
+    # Eight runs at its end are enough to say that N is not within the range.
+    bound = found.low if alike else found.high
+    np.testing.assert_allclose(bound, search.n.max() if alike else search.n.min())
+
+
 @pytest.mark.parametrize(
     "low, high", [(100, 300), (4000, 4010), (1600, 1605), (1000, 10_000)]
 )
