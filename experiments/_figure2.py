@@ -12,6 +12,7 @@ from . import _published as published
 from ._output import read_config
 from ._protocols import (
     GIVEN_UP,
+    LEARNING_RATE,
     Name,
     Size,
     check_given_up,
@@ -50,6 +51,8 @@ class Config:
     given_up: float | None = None
     """When a run that is not decided ends, in units of t_∞. Left out, 1 for descent, as
     in the paper, and 4 for the flow."""
+    learning_rate: float = LEARNING_RATE
+    """Of descent."""
     seed: int = 0
     output: Path = Path("results")
     redraw: bool = False
@@ -57,6 +60,10 @@ class Config:
 
     def __post_init__(self) -> None:
         check_given_up(self.given_up)
+        if not 0 < self.learning_rate < float("inf"):
+            raise ValueError(
+                f"learning_rate must be a positive number, got {self.learning_rate}."
+            )
         if any(n < 1 for n in self.sizes):
             raise ValueError(f"sizes must be positive, got {self.sizes}.")
         if self.seeds is not None and self.seeds < 1:
@@ -73,6 +80,12 @@ class Config:
         return self.given_up or GIVEN_UP[self.protocol]
 
     @property
+    def plain(self) -> bool:
+        """Whether runs end and take steps as the protocol says."""
+        usual = GIVEN_UP[self.protocol], LEARNING_RATE
+        return (self.last, self.learning_rate) == usual
+
+    @property
     def early(self) -> tuple[float, ...]:
         """The horizons at which a threshold is wanted, but for the last."""
         wanted = (1.0,) if self.size == "quick" else (1.0, 2.0)
@@ -87,6 +100,9 @@ class Config:
             n = [2800, 3100] if quick else [2500, 2600, 2700, 2800]
             n += [] if quick else range(2850, 3151, 50)
             seeds = 2 if quick else published.FIRST_RELEASE_RUNS
+            if self.learning_rate < LEARNING_RATE and not quick:
+                # Some n at which none converges at learning rate 1.
+                n, seeds = [3150, 3365, 4175], 8
         else:
             n = [1500, 1600, 1700] if quick else list(range(1300, 2101, 50))
             seeds = 10 if quick else published.RELEASED_RUNS
@@ -94,8 +110,8 @@ class Config:
                 # Each takes longer, and the threshold lies higher.
                 n, seeds = list(range(1600, 2201, 50)), seeds // 2
         found = dict.fromkeys(self.sizes or n, self.seeds or seeds)
-        plain = self.protocol == "paper" and self.width == self.last == 1
-        if plain and not (quick or self.sizes):
+        text = self.protocol == "paper" and self.width == 1 and self.plain
+        if text and not (quick or self.sizes):
             # Where the text has its threshold.
             few = self.seeds or published.PAPER_RUNS
             found |= dict.fromkeys((2500, 3000, 3500), few)
@@ -120,7 +136,7 @@ class Config:
 
     @property
     def folder(self) -> Path:
-        name = variant(self.protocol, self.width, self.given_up)
+        name = variant(self.protocol, self.width, self.given_up, self.learning_rate)
         return folder(self.output, "figure2", name, self.size)
 
 
@@ -166,7 +182,7 @@ def meaning(config: Config, horizon: float | None) -> str:
 
 def theirs(config: Config) -> dict[int, tuple[int, int]]:
     """The published counts that belong beside: n → converged, of how many."""
-    if config.dimension != 100 or config.protocol == "flow" or config.last != 1:
+    if config.dimension != 100 or config.protocol == "flow" or not config.plain:
         return {}
     if config.width == 4:
         shares, runs = published.FIRST_RELEASE_PROBABILITY, published.FIRST_RELEASE_RUNS

@@ -43,7 +43,7 @@ def summary(config: Config, runs: Runs, fitted: Fitted) -> list[dict[str, Any]]:
             ]
         what = f"Figure 2: undecided runs of the flow, {where}"
         return [*rows, undecided_row(what, runs)]
-    if config.last != 1:
+    if not config.plain:
         return _threshold_rows(config, runs, fitted, where)
     return [
         *_threshold_rows(config, runs, fitted, where),

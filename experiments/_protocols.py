@@ -64,7 +64,9 @@ class Protocol:
     @property
     def label(self) -> str:
         """For legends."""
-        kind = "gradient flow" if self.name == "flow" else "gradient descent, lr 1"
+        kind = "gradient flow"
+        if isinstance(self.method, jaxflow.GradientDescent):
+            kind = f"gradient descent, lr {float(self.method.learning_rate):g}"
         law = "U(±1/√d)" if self.init == "uniform" else "N(0, I/d)"
         return f"{kind}, w(0) ~ {law}"
 
@@ -74,9 +76,11 @@ class Protocol:
         return [0.0, *(horizon * unit for horizon in self.horizons)]
 
 
-def protocol(name: Name, given_up: float | None = None) -> Protocol:
+def protocol(
+    name: Name, given_up: float | None = None, learning_rate: float = LEARNING_RATE
+) -> Protocol:
     """The protocol of that name; runs are given up at `given_up` t_∞, or else where
-    GIVEN_UP says."""
+    GIVEN_UP says. `learning_rate`: of descent."""
     last = GIVEN_UP[name] if given_up is None else given_up
     horizons = (*(horizon for horizon in (1.0, 2.0) if horizon < last), last)
     if name == "flow":
@@ -90,7 +94,7 @@ def protocol(name: Name, given_up: float | None = None) -> Protocol:
     return Protocol(
         name,
         "uniform" if name == "released" else "gaussian",
-        jaxflow.GradientDescent(LEARNING_RATE),
+        jaxflow.GradientDescent(learning_rate),
         (jaxflow.LossBelow(),),
         horizons,
     )
@@ -102,11 +106,18 @@ def check_given_up(given_up: float | None) -> None:
         raise ValueError(f"given_up must be a positive number, got {given_up}.")
 
 
-def variant(name: Name, width: int = 1, given_up: float | None = None) -> str:
-    """What a protocol with other widths or last times is called."""
+def variant(
+    name: Name,
+    width: int = 1,
+    given_up: float | None = None,
+    learning_rate: float = LEARNING_RATE,
+) -> str:
+    """What a protocol with another width, last time or learning rate is called."""
     called = name + (f"-width{width}" if width != 1 else "")
     if given_up not in (None, GIVEN_UP[name]):
         called += f"-by{given_up:g}"
+    if learning_rate != LEARNING_RATE:
+        called += f"-lr{learning_rate:g}"
     return called
 
 

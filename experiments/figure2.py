@@ -29,7 +29,7 @@ def main(config: Config) -> None:
     where = config.folder
     if config.redraw:
         config = dataclasses.replace(config, **read_config(where))
-    rules: Protocol = protocol(config.protocol, config.given_up)
+    rules: Protocol = protocol(config.protocol, config.given_up, config.learning_rate)
     if not config.redraw:
         made = Runs(rules, folder=where / "runs", seed=config.seed)
         if config.protocol == "flow":

@@ -34,6 +34,7 @@ PROTOCOLS = {
 VARIANTS = {
     "paper-by4": "as the text says, but until 4 t_∞",
     "released-width4": "the same with four times the neurons",
+    "paper-width4-lr0.5": "with four times the neurons and learning rate 1/2",
     "flow-width4-by1": "with four times the neurons, until t_∞",
 }
 EXPECTED = {
@@ -109,9 +110,10 @@ def missing(figure: int, parts: list[Part]) -> list[str]:
 
 def command(figure: int, name: str) -> str:
     protocol, *more = name.split("-")
+    options = {"width": "--width", "by": "--given-up", "lr": "--learning-rate"}
     for what in more:
-        option = "--width" if what.startswith("width") else "--given-up"
-        protocol += f" {option} {what.removeprefix('width').removeprefix('by')}"
+        option, value = re.split(r"(?<=[a-z])(?=\d)", what)
+        protocol += f" {options[option]} {value}"
     return f"python -m experiments.figure{figure} --protocol {protocol} --size full"
 
 
