@@ -67,8 +67,8 @@ def table(
     header += ["L(end)/L(0)", "published"]
     thresholds = []
     for horizon, fit in fitted.items():
-        line = f"- N, converged {meaning(config, horizon)}: {interval(fit)}, "
-        line += f"s = {fit.scale:.3g}"
+        line = f"- N, converged {meaning(config, horizon)}: {interval(fit)}"
+        line += "" if np.isnan(fit.scale) else f", s = {fit.scale:.3g}"
         if horizon in found:
             search = found[horizon]
             ended = "" if search.precise else ", ended by max_runs"
@@ -96,7 +96,7 @@ def draw(config: Config, runs: Runs, fitted: Fitted) -> Figure:
     for index, (horizon, fit) in enumerate(fitted.items()):
         colour, marker = _STYLES[index % len(_STYLES)]
         _, k, m = runs.counts(d, p, horizon)
-        label = f"ours, {meaning(config, horizon)}: N = {interval(fit)}"
+        label = f"ours, {meaning(config, horizon)}: {_equals(fit)}"
         # Side by side, so that the intervals of several horizons can be told apart.
         shift = (index - (len(fitted) - 1) / 2) * 0.006 * np.ptp(n)
         _with_bars(left, n + shift, k, m, colour, marker, math(label))
@@ -106,7 +106,7 @@ def draw(config: Config, runs: Runs, fitted: Fitted) -> Figure:
     for (horizon, descent), style in zip(
         descents_thresholds(config).items(), ("--", "-.", ":"), strict=False
     ):
-        label = f"gradient descent, lr 1, {by(horizon)}: N = {interval(descent)}"
+        label = f"gradient descent, lr 1, {by(horizon)}: {_equals(descent)}"
         left.axvline(descent.estimate, color=THEIRS, ls=style, label=math(label))
         left.axvspan(descent.low, descent.high, color=THEIRS, alpha=0.2, lw=0)
     if beside:
@@ -144,6 +144,11 @@ def draw(config: Config, runs: Runs, fitted: Fitted) -> Figure:
         title_fontsize=8,
     )
     return figure
+
+
+def _equals(fit: statistics.Threshold) -> str:
+    known = interval(fit)
+    return f"N {known}" if known[0] in "<>" else f"N = {known}"
 
 
 _STYLES = [(OURS, "o"), (SECOND, "^"), (THIRD, "D")]

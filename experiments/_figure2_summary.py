@@ -76,7 +76,8 @@ def _threshold_rows(
             what = _LOCAL
             if config.last != 1:
                 what = f"converged {meaning(config, horizon)}, {_LOCAL}"
-            shown[what] = about(n, k, m)
+            if np.isfinite((near := about(n, k, m)).estimate):
+                shown[what] = near
     if len(n) > 1:
         both = np.isin(n, list(beside))
         compared = config.protocol == "released"
@@ -101,7 +102,9 @@ def _threshold_row(
 ) -> dict[str, Any]:
     """One N. `counts`: the fit to the published counts, if there are any."""
     first = config.width == 4
-    note = f"s = {fit.scale:.3g} [{fit.scale_low:.3g}, {fit.scale_high:.3g}]"
+    note = ""
+    if not np.isnan(fit.scale):
+        note = f"s = {fit.scale:.3g} [{fit.scale_low:.3g}, {fit.scale_high:.3g}]"
     judged: dict[str, Any] = {}
     if counts is not None:
         note += f"; the published counts, fitted alike: {interval(counts)}"
