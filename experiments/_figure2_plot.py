@@ -99,7 +99,14 @@ def draw(config: Config, runs: Runs, fitted: Fitted) -> Figure:
         label = f"ours, {meaning(config, horizon)}: {_equals(fit)}"
         # Side by side, so that the intervals of several horizons can be told apart.
         shift = (index - (len(fitted) - 1) / 2) * 0.006 * np.ptp(n)
-        _with_bars(left, n + shift, k, m, colour, marker, math(label))
+        # A search makes one run or two at many n, whose intervals say nothing.
+        some = m >= _FEW if config.protocol == "flow" else m > 0
+        _with_bars(
+            left, (n + shift)[some], k[some], m[some], colour, marker, math(label)
+        )
+        left.plot(
+            (n + shift)[~some], (k / m)[~some], marker, color=colour, ms=2, alpha=0.4
+        )
         left.plot(span, fit.probability(span), color=colour)
         if np.isfinite(fit.high - fit.low):
             left.axvspan(fit.low, fit.high, color=colour, alpha=0.15, lw=0)
@@ -150,6 +157,9 @@ def _equals(fit: statistics.Threshold) -> str:
     known = interval(fit)
     return f"N {known}" if known[0] in "<>" else f"N = {known}"
 
+
+# So many runs at an n are drawn with their interval.
+_FEW = 4
 
 _STYLES = [(OURS, "o"), (SECOND, "^"), (THIRD, "D")]
 
