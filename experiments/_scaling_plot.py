@@ -118,7 +118,8 @@ def draw_scaling(
     descent_x, descent_N = (
         [point for line in lines.values() for point in line[i]] for i in (0, 1)
     )
-    span = np.geomspace(min(*values, *their_x), max(*values, *their_x), 200)
+    # Laws are drawn where they are fitted.
+    span = np.geomspace(min(values), max(values), 200)
     for axis in axes:
         bars = np.nan_to_num([N - low, high - N], posinf=0)
         axis.errorbar(
@@ -200,9 +201,9 @@ def _marks(low: float, high: float) -> list[float]:
 
 
 def _few(values: Sequence[float]) -> list[float]:
-    """Those that are at least a factor 1.4 apart."""
+    """Those that are at least a factor 1.45 apart."""
     kept: list[float] = []
     for value in values:
-        if not kept or value >= 1.4 * kept[-1]:
+        if not kept or value >= 1.45 * kept[-1]:
             kept.append(value)
     return kept
