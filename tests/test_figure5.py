@@ -201,10 +201,12 @@ def test_the_report_shows_what_is_there_and_says_what_is_not(tmp_path):
         "figure5 --protocol paper --size full",
         "figure3 --protocol released --size full",
         "figure2 --protocol flow --size full",
+        "figure2 --protocol flow --width 4 --given-up 1 --size full",
+        "figure2 --protocol paper --width 4 --learning-rate 0.5 --size full",
     ):
         assert f"python -m experiments.{missing}` makes it" in text
     assert "figure5 --protocol flow" not in text
-    assert "--width 4" not in text
+    assert "figure2 --protocol released --width 4" not in text
     report.main(here)
     assert (docs / "reproduction.md").read_text() == text
 
