@@ -28,7 +28,9 @@ figures: $(READY)
 			--size $(SIZE) || exit 1; done; done
 	for figure in 2 3 4; do $(BIN)/python -m experiments.figure$$figure \
 		--protocol paper --given-up 4 --size $(SIZE) || exit 1; done
-	$(BIN)/python -m experiments.figure2 --protocol released --width 4 --size $(SIZE)
+	for options in "released" "paper" "paper --learning-rate 0.5"; do \
+		$(BIN)/python -m experiments.figure2 --width 4 --protocol $$options \
+			--size $(SIZE) || exit 1; done
 	$(BIN)/python -m experiments.figure2 --protocol flow --width 4 --given-up 1 \
 		--size $(SIZE)
 	$(BIN)/python -m experiments.report

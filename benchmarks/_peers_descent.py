@@ -78,30 +78,25 @@ def with_bound(timed: Race) -> Race:
 
 
 def _targets(found: Findings, kind: str, timed: Race) -> None:
-    def target(key: str, prefix: str) -> None:
-        names = [
-            name
-            for name in timed.samples
-            if name.startswith(prefix) and name != PER_CORE
-        ]
-        if prefix == "batched":
-            names = [name for name in names if "projected" not in name]
+    named = lambda prefix: {n for n in timed.samples if n.startswith(prefix)}
+    projected = named("batched, projected")
+    peers = {
+        f"p_{kind}_i": named("autograd") - {PER_CORE},
+        f"p_{kind}_ii": named("batched") - projected,
+        f"p_{kind}_ii_projected": projected,
+    }
+    for key, names in peers.items():
         if not names:
-            return
-        best = timed.best(names)
+            continue
+        best = timed.best(sorted(names))
         remark = f"its best: {best}"
-        if prefix == "autograd":
+        if PER_CORE in timed.samples and key == f"p_{kind}_i":
             bound = timed.ratio(PER_CORE, "jaxflow").median
             remark += (
                 f"; against one process per core at best {number(bound)} × (its time "
                 f"on 1 thread / {_machine.cores()}: a bound, not measured)"
             )
         found.target(key, timed.ratio(best, "jaxflow"), remark)
-
-    target(f"p_{kind}_i", "autograd")
-    target(f"p_{kind}_ii", "batched")
-    if kind == "orthogonal":
-        target("p_orthogonal_ii_projected", "batched, projected")
 
 
 def tiny() -> Any:

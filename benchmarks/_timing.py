@@ -119,8 +119,7 @@ def race(
 def fitting(one: Contender, seconds_each: float) -> int:
     """How many steps take about so long, 2²² at most. Compiles and warms up on the
     way."""
-    unit = max(_FEWEST, one.granularity)
-    unit += -unit % one.granularity
+    unit = _least(one)
     most = max(unit, _whole(_MOST, one.granularity))
     one.advance(unit)
     steps = unit
@@ -139,15 +138,32 @@ def lengths(one: Contender, seconds_each: float) -> tuple[int, int]:
     step takes long, the start and the end of a call, its first loss and its record, are
     worth a dozen steps: they are in both, and not in the difference."""
     apart = max(_APART, fitting(one, seconds_each))
-    few = -(-_FEWEST // one.granularity) * one.granularity
+    few = _least(one)
     apart += -apart % one.granularity
     return few, min(few + apart, _whole(_MOST, one.granularity))
+
+
+def longer(
+    advance: Callable[[float], Any], short: float, long: float, repeats: int
+) -> list[float]:
+    """By how many seconds `advance(long)` takes longer than `advance(short)`, in each
+    turn. Both must have been called before."""
+    calls = {
+        "short": lambda: advance(float(short)),
+        "long": lambda: advance(float(long)),
+    }
+    return differences(race_calls(calls, repeats, warm=False), "short", "long")
 
 
 def differences(race: Race, short: str, long: str) -> list[float]:
     """By how many seconds the long call took longer, in each turn."""
     pairs = zip(race.samples[long], race.samples[short], strict=True)
     return [more - less for more, less in pairs]
+
+
+def _least(one: Contender) -> int:
+    """The fewest steps of a call."""
+    return -(-_FEWEST // one.granularity) * one.granularity
 
 
 def _whole(steps: float, granularity: int) -> int:

@@ -19,7 +19,7 @@ import numpy as np
 from . import _machine, _process, _run
 from ._contenders import descent
 from ._engine import Case
-from ._timing import Contender, Spread, differences, lengths, race_calls
+from ._timing import Contender, Spread, lengths, longer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,12 +125,8 @@ def one(options: dict[str, Any]) -> dict[str, Any]:
     case = Case("orthogonal", options["n"], options["n"])
     load = descent(case, 1, options["seed"], workers=1)
     short, long = lengths(Contender(load.advance), options["seconds"])
-    calls = {
-        "short": lambda: load.advance(float(short)),
-        "long": lambda: load.advance(float(long)),
-    }
-    timed = race_calls(calls, options["repeats"], warm=False)
-    taken = [t / (long - short) for t in differences(timed, "short", "long")]
+    extra = longer(load.advance, short, long, options["repeats"])
+    taken = [t / (long - short) for t in extra]
     analysis = load.fleet.compiled(load.batches[0]).memory_analysis()
     held = (
         analysis.argument_size_in_bytes

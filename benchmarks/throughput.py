@@ -6,7 +6,6 @@ By geometry, n, networks side by side, precision and method; compile times apart
 """
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax
@@ -18,7 +17,7 @@ from jaxflow._machine import available_bytes
 
 from . import _run
 from ._engine import Case, Fleet, Load, total
-from ._timing import Contender, Spread, differences, lengths, race_calls
+from ._timing import Contender, Spread, lengths, longer
 
 DESCENT, FLOW = "GradientDescent(1)", "GradientFlow(1e-5)"
 # On inputs whose pairs can slide along a kink this is what `GradientFlow` runs.
@@ -146,12 +145,7 @@ def _cell(
     if name == DESCENT:
         ends = lengths(Contender(load.advance), parameters.seconds)
     less, more = (load.advance(float(end)) for end in ends)
-    calls = {
-        key: functools.partial(load.advance, float(end))
-        for key, end in zip(("short", "long"), ends, strict=True)
-    }
-    timed = race_calls(calls, parameters.repeats)
-    taken = differences(timed, "short", "long")
+    taken = longer(load.advance, *ends, parameters.repeats)
     steps, evaluations = (
         Spread.of([(total(more, count) - total(less, count)) / t for t in taken])
         for count in ("steps", "velocity_evaluations")

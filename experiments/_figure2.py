@@ -9,18 +9,16 @@ import numpy as np
 from jaxflow import statistics
 
 from . import _published as published
-from ._output import read_config
 from ._protocols import (
     GIVEN_UP,
     LEARNING_RATE,
     Name,
     Size,
-    check_given_up,
     folder,
-    protocol,
+    last_horizon,
     variant,
 )
-from ._thresholds import Outcome, Runs, Search, about, by, by_width_rule
+from ._thresholds import Outcome, Runs, Search, about, by, by_width_rule, descents
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +57,7 @@ class Config:
     """Draw again from the records, without running."""
 
     def __post_init__(self) -> None:
-        check_given_up(self.given_up)
+        last_horizon(self.protocol, self.given_up)
         if not 0 < self.learning_rate < float("inf"):
             raise ValueError(
                 f"learning_rate must be a positive number, got {self.learning_rate}."
@@ -77,7 +75,7 @@ class Config:
     @property
     def last(self) -> float:
         """The time by which a run must have converged, in units of t_∞."""
-        return self.given_up or GIVEN_UP[self.protocol]
+        return last_horizon(self.protocol, self.given_up)
 
     @property
     def plain(self) -> bool:
@@ -143,6 +141,7 @@ class Config:
 # By horizon, in units of t_∞; None is the end of the run.
 Found = dict[float | None, statistics.ThresholdSearch]
 Fitted = dict[float | None, statistics.Threshold]
+Descent = dict[float, statistics.Threshold]
 
 
 def searches(runs: Runs, config: Config) -> Found:
@@ -167,8 +166,8 @@ def fits(runs: Runs, config: Config, found: Found) -> Fitted:
     if found:
         return {horizon: search.threshold for horizon, search in found.items()}
     fitted: Fitted = {}
+    p = by_width_rule(config.width)
     for horizon in (*config.early, None):
-        p = by_width_rule(config.width)
         n, converged, made = runs.counts(config.dimension, p, horizon)
         if len(n) > 1:
             fitted[horizon] = statistics.fit_threshold(n, converged, made)
@@ -191,22 +190,17 @@ def theirs(config: Config) -> dict[int, tuple[int, int]]:
     return {n: (round(share * runs), runs) for n, share in shares.items()}
 
 
-def descents_thresholds(config: Config) -> dict[float, statistics.Threshold]:
-    """Beside the flow: N of gradient descent from the same law of w(0), by each time
-    (in units of t_∞) by which protocol `paper` has run; of the n within 5 % of it, as
-    it is compared with a search."""
-    found: dict[float, statistics.Threshold] = {}
-    for last in sorted({1.0, config.last}) if config.protocol == "flow" else ():
-        there = dataclasses.replace(config, protocol="paper", given_up=last)
-        if not (there.folder / "records.nc").exists():
-            continue
-        made = dataclasses.replace(there, **read_config(there.folder))
+def descents_thresholds(config: Config) -> Descent:
+    """Beside the flow: N of gradient descent, of the n within 5 % of it, as it is
+    compared with a search."""
+    found: Descent = {}
+    p = by_width_rule(config.width)
+    for last, made, runs in descents(config):
         if made.dimension != config.dimension:
             continue
-        runs, p = Runs.read(made.folder, protocol("paper", last)), by_width_rule
         for horizon in (1.0, *config.early, last):
-            n, k, m = runs.counts(config.dimension, p(config.width), horizon)
-            # From t_∞ on the paper's own runs, which are more, come first.
+            n, k, m = runs.counts(config.dimension, p, horizon)
+            # Of t_∞ the paper's own runs, which are more, come first.
             if horizon <= last and horizon not in found and len(n) > 1:
                 found[horizon] = about(n, k, m)
     return found

@@ -11,9 +11,9 @@ from jaxflow import statistics
 from . import _published as published
 from ._figure2 import (
     Config,
+    Descent,
     Fitted,
     Found,
-    descents_thresholds,
     meaning,
     remaining,
     theirs,
@@ -87,7 +87,7 @@ def table(
     )
 
 
-def draw(config: Config, runs: Runs, fitted: Fitted) -> Figure:
+def draw(config: Config, runs: Runs, fitted: Fitted, descent: Descent) -> Figure:
     """Both panels."""
     d, p, beside = config.dimension, by_width_rule(config.width), theirs(config)
     figure, (left, right) = plt.subplots(1, 2, figsize=(6.8, 3.1))
@@ -110,12 +110,11 @@ def draw(config: Config, runs: Runs, fitted: Fitted) -> Figure:
         left.plot(span, fit.probability(span), color=colour)
         if np.isfinite(fit.high - fit.low):
             left.axvspan(fit.low, fit.high, color=colour, alpha=0.15, lw=0)
-    for (horizon, descent), style in zip(
-        descents_thresholds(config).items(), ("--", "-.", ":"), strict=False
-    ):
-        label = f"gradient descent, lr 1, {by(horizon)}: {_equals(descent)}"
-        left.axvline(descent.estimate, color=THEIRS, ls=style, label=math(label))
-        left.axvspan(descent.low, descent.high, color=THEIRS, alpha=0.2, lw=0)
+    styles = ("--", "-.", ":")
+    for (horizon, fit), style in zip(descent.items(), styles, strict=False):
+        label = f"gradient descent, lr 1, {by(horizon)}: {_equals(fit)}"
+        left.axvline(fit.estimate, color=THEIRS, ls=style, label=math(label))
+        left.axvspan(fit.low, fit.high, color=THEIRS, alpha=0.2, lw=0)
     if beside:
         their_n = np.array(list(beside))
         k, m = np.array(list(beside.values())).T

@@ -7,7 +7,7 @@ import numpy as np
 from jaxflow import statistics
 
 from . import _published as published
-from ._figure2 import Config, Fitted, descents_thresholds, meaning, remaining, theirs
+from ._figure2 import Config, Descent, Fitted, meaning, remaining, theirs
 from ._thresholds import (
     Runs,
     about,
@@ -21,20 +21,22 @@ from ._thresholds import (
 )
 
 
-def summary(config: Config, runs: Runs, fitted: Fitted) -> list[dict[str, Any]]:
+def summary(
+    config: Config, runs: Runs, fitted: Fitted, descent: Descent
+) -> list[dict[str, Any]]:
     """The rows for the report."""
     where = f"d = {config.dimension}"
     where += f", p = {config.width} × rule" if config.width > 1 else ""
     if config.protocol == "flow":
         shown = _converged(config, fitted)
         rows = [_threshold_row(config, where, what, fit) for what, fit in shown.items()]
-        for horizon, descent in descents_thresholds(config).items():
+        for horizon, of_descent in descent.items():
             rows += [
                 ratio_row(
                     f"Figure 2: N of the flow over N of descent {by(horizon)} "
                     f"({_LOCAL}), {where}, the flow {what}",
                     fit,
-                    descent,
+                    of_descent,
                 )
                 for what, fit in shown.items()
                 # At equal times, and as the paper has it; where there is an N.

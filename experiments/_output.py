@@ -22,6 +22,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 Item = TypeVar("Item")
+Config = TypeVar("Config")
 
 # Print sizes: a column of a two-column paper is about 3.4 inches wide.
 STYLE = {
@@ -80,6 +81,11 @@ def read_config(folder: Path) -> dict[str, Any]:
         for name, value in fields.items()
         if name not in ("given_up", "output", "redraw")
     }
+
+
+def as_made(config: Config, folder: Path) -> Config:
+    """`config` with what `folder` says was made there."""
+    return dataclasses.replace(config, **read_config(folder))
 
 
 def _commit() -> str:

@@ -76,12 +76,22 @@ class Protocol:
         return [0.0, *(horizon * unit for horizon in self.horizons)]
 
 
+def last_horizon(name: Name, given_up: float | None = None) -> float:
+    """When runs of a protocol end, in units of t_∞: where GIVEN_UP says, or at
+    `given_up`, which must be positive and finite (else a ValueError)."""
+    if given_up is None:
+        return GIVEN_UP[name]
+    if not 0 < given_up < float("inf"):
+        raise ValueError(f"given_up must be a positive number, got {given_up}.")
+    return given_up
+
+
 def protocol(
     name: Name, given_up: float | None = None, learning_rate: float = LEARNING_RATE
 ) -> Protocol:
-    """The protocol of that name; runs are given up at `given_up` t_∞, or else where
-    GIVEN_UP says. `learning_rate`: of descent."""
-    last = GIVEN_UP[name] if given_up is None else given_up
+    """The protocol of that name; `given_up` as `last_horizon` takes it, `learning_rate`
+    of descent."""
+    last = last_horizon(name, given_up)
     horizons = (*(horizon for horizon in (1.0, 2.0) if horizon < last), last)
     if name == "flow":
         return Protocol(
@@ -100,12 +110,6 @@ def protocol(
     )
 
 
-def check_given_up(given_up: float | None) -> None:
-    """Raises a ValueError unless it is a time, in units of t_∞, or left out."""
-    if given_up is not None and not 0 < given_up < float("inf"):
-        raise ValueError(f"given_up must be a positive number, got {given_up}.")
-
-
 def variant(
     name: Name,
     width: int = 1,
@@ -114,8 +118,8 @@ def variant(
 ) -> str:
     """What a protocol with another width, last time or learning rate is called."""
     called = name + (f"-width{width}" if width != 1 else "")
-    if given_up not in (None, GIVEN_UP[name]):
-        called += f"-by{given_up:g}"
+    if (last := last_horizon(name, given_up)) != GIVEN_UP[name]:
+        called += f"-by{last:g}"
     if learning_rate != LEARNING_RATE:
         called += f"-lr{learning_rate:g}"
     return called

@@ -10,9 +10,8 @@ import numpy as np
 
 from jaxflow import statistics
 
-from ._output import read_config
-from ._protocols import GIVEN_UP, Name, Size, check_given_up, folder, protocol, variant
-from ._thresholds import Runs, Search, by
+from ._protocols import Name, Size, folder, last_horizon, variant
+from ._thresholds import Runs, Search, by, descents
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +108,7 @@ class ScalingConfig(abc.ABC):
     """Draw again from the records, without running."""
 
     def __post_init__(self) -> None:
-        check_given_up(self.given_up)
+        last_horizon(self.protocol, self.given_up)
 
     @property
     @abc.abstractmethod
@@ -124,7 +123,7 @@ class ScalingConfig(abc.ABC):
     @property
     def last(self) -> float:
         """The time by which a run must have converged, in units of t_∞."""
-        return self.given_up or GIVEN_UP[self.protocol]
+        return last_horizon(self.protocol, self.given_up)
 
     @property
     def beside_flow(self) -> bool:
@@ -157,23 +156,14 @@ Descent = dict[float, dict[int, statistics.Threshold]]
 
 
 def descents_thresholds(config: ScalingConfig) -> Descent:
-    """Beside the flow: N of gradient descent from the same law of w(0), by t_∞ and by
-    the flow's own last time, where protocol `paper` has run so long; at the values up
-    to the flow's or the published ones."""
+    """Beside the flow: N of gradient descent at the values up to the flow's or the
+    published ones."""
     found: Descent = {}
-    for horizon in sorted({1.0, config.last}) if config.flow else ():
-        other = dataclasses.replace(
-            config, protocol="paper", given_up=horizon, redraw=True
-        )
-        there = other.folder
-        if not (there / "records.nc").exists():
-            continue
-        other = dataclasses.replace(other, **read_config(there))
-        if other.scaling.fixed != config.scaling.fixed:
+    for horizon, made, runs in descents(config):
+        if made.scaling.fixed != config.scaling.fixed:
             continue
         # The search is repeated on the records, so that N is the one of their table.
-        runs = Runs.read(there, protocol("paper", horizon))
-        searches = other.scaling.search(runs, other.search)
+        searches = made.scaling.search(runs, made.search)
         last = max(*config.scaling.values, *config.scaling.published)
         found[horizon] = {
             value: search.threshold

@@ -1,10 +1,8 @@
 """Figures 3 and 4 from their config to their files."""
 
-import dataclasses
-
 from matplotlib import pyplot as plt
 
-from ._output import STYLE, read_config, write_config, write_figure, write_text
+from ._output import STYLE, as_made, write_config, write_figure, write_text
 from ._protocols import protocol
 from ._scaling import ScalingConfig, descents_thresholds
 from ._scaling_plot import draw_scaling, scaling_table
@@ -17,7 +15,7 @@ def scaling_figure(config: ScalingConfig) -> str:
     table."""
     where = config.folder
     if config.redraw:
-        config = dataclasses.replace(config, **read_config(where))
+        config = as_made(config, where)
     scaling, how = config.scaling, config.search
     rules = protocol(config.protocol, config.given_up)
     if not config.redraw:

@@ -18,10 +18,11 @@ def scaling_summary(
 ) -> list[dict[str, Any]]:
     """The rows for the report; `descent` has thresholds to set beside the flow's."""
     figure = scaling.figure.replace("figure", "Figure ")
-    x, released = scaling.along, runs.protocol.name == "released"
+    x = scaling.along
     shared = [value for value in found if value in scaling.published]
     # By a later time, or of lower bounds, at other values than the text's: not judged.
     later = by_when(runs)
+    released = runs.protocol.name == "released" and not later
     span = f", {x} = {min(found)} … {max(found)}{later}" if later else ""
     ours = scaling_laws(found)
     rows = []
@@ -43,9 +44,7 @@ def scaling_summary(
                 released=None if later else scaling.stated_law,
                 ours=f"{best.name}: {ours.formula(best.name, x)}",
                 # Not refuted is all that so few points can say.
-                agrees=bool(ours.ranked[stated].weight > 0.05)
-                if released and not later
-                else None,
+                agrees=bool(ours.ranked[stated].weight > 0.05) if released else None,
                 target=scaling.stated_law,
                 source="the authors' released law",
                 note=note,
@@ -54,7 +53,7 @@ def scaling_summary(
     if not later:
         rows += _upper(scaling, found, figure)
     alike = scaling_laws(found, scaling.published)
-    if alike is not None and released and not later:
+    if alike is not None and released:
         # N(x) is no power of x, so that the slope depends on the range.
         their = Laws.of(shared, [scaling.published[value] for value in shared])
         what = f"{figure}: slope of log N on log {x}, at the published {x} alone"
@@ -66,9 +65,7 @@ def scaling_summary(
             # Jointly at 95 % over the values compared, and half of their spacing.
             joint = norm.ppf(1 - 0.025 / len(shared)) * standard_error(fit)
             allowed = joint + scaling.spacing(value) / 2
-            agrees = None
-            if released and not later:
-                agrees = bool(abs(theirs - fit.estimate) <= allowed)
+            agrees = bool(abs(theirs - fit.estimate) <= allowed) if released else None
             note = (
                 f"allowed: ± {allowed:.3g} (joint 95 % over {len(shared)} comparisons, "
                 f"{joint:.3g}, and half the spacing {scaling.spacing(value):g} of the "

@@ -9,7 +9,7 @@ were read back, which make nothing.
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,8 @@ import xarray as xr
 import jaxflow
 from jaxflow import statistics
 
-from ._output import (
-    read_records,
-    write_records,
-    write_text,
-)
-from ._protocols import EPSILON, Protocol, last_time
+from ._output import as_made, read_records, write_records, write_text
+from ._protocols import EPSILON, Protocol, last_time, protocol
 
 OURS, THEIRS = "#1b6ca8", "#c1440e"
 
@@ -220,6 +216,17 @@ class Runs:
         rows = zip(*(data[name].values.tolist() for name in fields), strict=True)
         outcomes = (Outcome(*row) for row in rows)
         return cls(protocol, dict(zip(names, outcomes, strict=True)))
+
+
+def descents(config: Any) -> Iterator[tuple[float, Any, Runs]]:
+    """Beside the flow: gradient descent from the same law of w(0), by t_∞ and by the
+    flow's own last time, where protocol `paper` has run so long. Yields that time, the
+    config as it was made, and its runs."""
+    for last in sorted({1.0, config.last}) if config.protocol == "flow" else ():
+        asked = dataclasses.replace(config, protocol="paper", given_up=last)
+        if (asked.folder / "records.nc").exists():
+            made = as_made(asked, asked.folder)
+            yield last, made, Runs.read(asked.folder, protocol("paper", last))
 
 
 def _by(outcome: Outcome, horizon: float | None) -> bool:

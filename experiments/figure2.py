@@ -11,16 +11,15 @@ counting as zero, as in the paper. Runs again with the same `--output` go on whe
 last one stopped.
 """
 
-import dataclasses
 import sys
 
 import tyro
 from matplotlib import pyplot as plt
 
-from ._figure2 import Config, fits, searches
+from ._figure2 import Config, descents_thresholds, fits, searches
 from ._figure2_plot import draw, table
 from ._figure2_summary import summary
-from ._output import STYLE, read_config, write_config, write_figure, write_text
+from ._output import STYLE, as_made, write_config, write_figure, write_text
 from ._protocols import Protocol, protocol
 from ._thresholds import Runs, by_width_rule, write_summary
 
@@ -28,7 +27,7 @@ from ._thresholds import Runs, by_width_rule, write_summary
 def main(config: Config) -> None:
     where = config.folder
     if config.redraw:
-        config = dataclasses.replace(config, **read_config(where))
+        config = as_made(config, where)
     rules: Protocol = protocol(config.protocol, config.given_up, config.learning_rate)
     if not config.redraw:
         made = Runs(rules, folder=where / "runs", seed=config.seed)
@@ -45,10 +44,10 @@ def main(config: Config) -> None:
     runs = Runs.read(where, rules)
     # The search is repeated on the records: the same runs, the same numbers.
     found = searches(runs, config) if config.protocol == "flow" else {}
-    fitted = fits(runs, config, found)
+    fitted, descent = fits(runs, config, found), descents_thresholds(config)
     with plt.rc_context(STYLE):
-        write_figure(where, draw(config, runs, fitted), "figure2")
-    write_summary(where, summary(config, runs, fitted))
+        write_figure(where, draw(config, runs, fitted, descent), "figure2")
+    write_summary(where, summary(config, runs, fitted, descent))
     text = table(config, runs, fitted, found)
     write_text(where, "table.md", text)
     sys.stdout.write(text)
