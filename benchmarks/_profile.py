@@ -2,24 +2,24 @@
 
 import collections
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 
-# Copies to and from a GPU belong to the call and not to the dynamics; those within it
-# are what XLA makes of a loop, and count.
-_TRANSFERS = ("MemcpyH2D", "MemcpyD2H")
+# What an accelerator spends between operations, waiting for the next to be launched.
+IDLE = "(idle between operations)"
 # Loops and markers contain or repeat what is counted by itself.
 _CONTAINERS = (
     "while",
     "call",
-    "conditional",
+    "cond",
     "end:",
     "$",
     "ThunkExecutor",
     "Threadpool",
+    "SlinkyThreadPool",
 )
 
 
@@ -41,15 +41,35 @@ def profile(call: Callable[[], Any], most: int = 8) -> list[tuple[str, float]]:
 
 
 def _durations(data: Any) -> collections.Counter[str]:
+    """Copies count too: the few of a call weigh nothing, and on a GPU a loop copies
+    its condition to the host in every round."""
     spent: collections.Counter[str] = collections.Counter()
     for plane in data.planes:
         device = plane.name.startswith("/device:")
-        for line in plane.lines:
-            # On a CPU the operations run in the client's threads, on a GPU in streams.
-            computes = line.name.startswith(("tf_XLA", "XLAPjRt", "XLA Ops"))
-            if not (computes or (device and line.name.startswith("Stream"))):
-                continue
-            for event in line.events:
-                if not event.name.startswith((*_CONTAINERS, *_TRANSFERS)):
-                    spent[event.name.split(".")[0]] += event.duration_ns
+        busy = []
+        for event in _events(list(plane.lines), device):
+            if not event.name.startswith(_CONTAINERS):
+                spent[event.name.split(".")[0]] += event.duration_ns
+                busy.append((event.start_ns, event.start_ns + event.duration_ns))
+        # The threads of a CPU idle for other reasons, and are not one device.
+        if device and busy:
+            spent[IDLE] += _gaps(busy)
     return spent
+
+
+def _events(lines: list[Any], device: bool) -> Iterator[Any]:
+    """Of a plane's lines that compute: the threads of the client on a CPU, the streams
+    of a GPU, which may repeat them as "XLA Ops", and these alone on other devices."""
+    streams = [line for line in lines if device and line.name.startswith("Stream")]
+    named = ("tf_XLA", "XLAPjRt", "XLA Ops")
+    for line in streams or [line for line in lines if line.name.startswith(named)]:
+        yield from line.events
+
+
+def _gaps(intervals: list[tuple[float, float]]) -> float:
+    """What no interval covers, from the first start to the last end."""
+    gaps, end = 0.0, min(start for start, _ in intervals)
+    for start, stop in sorted(intervals):
+        gaps += max(0.0, start - end)
+        end = max(end, stop)
+    return gaps

@@ -144,15 +144,27 @@ def lengths(one: Contender, seconds_each: float) -> tuple[int, int]:
 
 
 def longer(
-    advance: Callable[[float], Any], short: float, long: float, repeats: int
+    advance: Callable[[float], Any],
+    short: float,
+    long: float,
+    repeats: int,
+    seconds_each: float = 0.0,
 ) -> list[float]:
     """By how many seconds `advance(long)` takes longer than `advance(short)`, in each
-    turn. Both must have been called before."""
-    calls = {
-        "short": lambda: advance(float(short)),
-        "long": lambda: advance(float(long)),
-    }
-    return differences(race_calls(calls, repeats, warm=False), "short", "long")
+    turn. A turn makes so many calls of each that the long ones take about
+    `seconds_each`. Both must have been called before."""
+    count = 1
+    if seconds_each > 0:
+        taken = seconds(lambda: advance(float(long)))
+        count = max(1, round(seconds_each / max(taken, 1e-9)))
+
+    def calls(end: float) -> None:
+        for _ in range(count):
+            advance(float(end))
+
+    both = {"short": lambda: calls(short), "long": lambda: calls(long)}
+    timed = race_calls(both, repeats, warm=False)
+    return [extra / count for extra in differences(timed, "short", "long")]
 
 
 def differences(race: Race, short: str, long: str) -> list[float]:

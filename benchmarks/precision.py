@@ -47,7 +47,8 @@ class Parameters:
 PARAMETERS = {
     "full": Parameters(sizes=(1600,), seeds=8),
     "quick": Parameters(d=10, sizes=(60,), seeds=2, batch=2, repeats=2, seconds=0.02),
-    "gpu": Parameters(batch=512, repeats=3, seconds=0.3),
+    # Two sizes near N and many seeds: each size is compiled anew for each precision.
+    "gpu": Parameters(sizes=(1600, 1700), seeds=72, batch=512, repeats=3, seconds=0.3),
 }
 
 

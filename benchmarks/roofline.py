@@ -143,7 +143,7 @@ def _profiles(found: _run.Findings, contenders: Any, names: list[str]) -> None:
         for name in names
         for operation, share in profile(lambda n=name: contenders[n].advance(50))
     ]
-    note = "From the profiler of JAX, 50 steps; the copies to and from it are left out."
+    note = "From the profiler of JAX, 50 steps."
     if rows:
         header = ["dynamics", "compiled operation", "% of the time"]
         found.table("Where the time goes", header, rows, note)

@@ -62,7 +62,7 @@ class Parameters:
     largest: float = 16e9
     """Cells that would take more bytes than this, or than are free, are left out."""
     repeats: int = 3
-    seconds: float = 0.5
+    seconds: float = 0.4
 
 
 PARAMETERS = {
@@ -145,7 +145,7 @@ def _cell(
     if name == DESCENT:
         ends = lengths(Contender(load.advance), parameters.seconds)
     less, more = (load.advance(float(end)) for end in ends)
-    taken = longer(load.advance, *ends, parameters.repeats)
+    taken = longer(load.advance, *ends, parameters.repeats, parameters.seconds)
     steps, evaluations = (
         Spread.of([(total(more, count) - total(less, count)) / t for t in taken])
         for count in ("steps", "velocity_evaluations")

@@ -106,16 +106,6 @@ class AbstractKinks(eqx.Module):
     def finish(self, step: Step, pattern: Any) -> StepEnd:
         """Ends a step."""
 
-    def bends(self, step: Step, pattern: Any) -> tuple[Pairs, Pairs] | None:
-        """Where the activations have a corner within the step, to leading order.
-
-        Over the step, s from 0 to 1, an activation is a smooth function plus
-        (size − s × fall)_+, which is zero at s = 1. A quadrature of high order in s
-        does not see that, so the solver's error there is of second order, and known.
-        Returns (size, fall), each (p, n), and 0 where there is no corner.
-        """
-        return None
-
 
 class AbstractHolding(AbstractKinks):
     """Kinks at which every pair keeps its gate within a step."""
@@ -127,6 +117,20 @@ class AbstractHolding(AbstractKinks):
     @abc.abstractmethod
     def gates(self, pattern: Any) -> PairMask:
         """1_ji within a step, (p, n)."""
+
+    @abc.abstractmethod
+    def bent(self, step: Step, pattern: Any) -> Bool[Array, ""]:
+        """Whether some activation has a corner within the step."""
+
+    @abc.abstractmethod
+    def bends(self, step: Step, pattern: Any) -> tuple[Pairs, Pairs]:
+        """Where the activations have a corner within the step, to leading order.
+
+        Over the step, s from 0 to 1, an activation is a smooth function plus
+        (size − s × fall)_+, which is zero at s = 1. A quadrature of high order in s
+        does not see that, so the solver's error there is of second order, and known.
+        Returns (size, fall), each (p, n), and 0 where there is no corner.
+        """
 
     def read(self, weights: Weights, pattern: Any) -> tuple[Pairs, PairMask]:
         return self.activations(weights, pattern), self.gates(pattern)
@@ -200,6 +204,9 @@ class OneWayKinks(AbstractHolding):
             jumped=jnp.zeros((), bool),
             regated=reached > 0,
         )
+
+    def bent(self, step: Step, pattern: OneWayPattern) -> Bool[Array, ""]:
+        return _count(self._reached(step, pattern)) > 0
 
     def bends(self, step: Step, pattern: OneWayPattern) -> tuple[Pairs, Pairs]:
         size, fall = _corner(step, self._reached(step, pattern))
@@ -288,6 +295,9 @@ class CrossingKinks(AbstractHolding):
             jumped=changed,
             regated=changed,
         )
+
+    def bent(self, step: Step, pattern: CrossingPattern) -> Bool[Array, ""]:
+        return _count(self._beyond(step.after, pattern)) > 0
 
     def bends(self, step: Step, pattern: CrossingPattern) -> tuple[Pairs, Pairs]:
         # Beyond zero the activation of the other example of the pair is κ times

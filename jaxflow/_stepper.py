@@ -225,10 +225,16 @@ def _close(
         r=r,
         length=step.length / problem.n,
     )
-    bends = step.kinks.bends(ends, step.pattern)
-    if tableau is not None and bends is not None:
-        rate = 0.5 * (r_before + r) * ends.length
-        a = a + _missed_at_corners(problem, tableau, *bends, rate)
+    if tableau is not None and isinstance(step.kinks, AbstractHolding):
+        kinks, rate = step.kinks, 0.5 * (r_before + r) * ends.length
+
+        def missed() -> Neurons:
+            bends = kinks.bends(ends, step.pattern)
+            return _missed_at_corners(problem, tableau, *bends, rate)
+
+        # Pairs reach their kinks early in a run: most of its steps have no corner.
+        bent = kinks.bent(ends, step.pattern)
+        a = a + jax.lax.cond(bent, missed, lambda: jnp.zeros_like(a))
     ends = dataclasses.replace(ends, a=a)
     return r, last, a, step.kinks.finish(ends, step.pattern)
 

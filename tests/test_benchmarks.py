@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import time
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -284,6 +285,21 @@ def test_a_run_that_breaks_off_leaves_its_tables(tmp_path):
     assert not path.exists()
 
 
+def test_short_calls_are_repeated_within_a_turn(monkeypatch):
+    clock, ends = [0.0], []
+
+    def advance(end):
+        ends.append(end)
+        # A call costs 0.01 s besides.
+        clock[0] += 0.01 + 0.001 * end
+
+    monkeypatch.setattr(_timing.time, "perf_counter", lambda: clock[0])
+    extra = _timing.longer(advance, 5, 10, 3, seconds_each=0.1)
+    np.testing.assert_allclose(extra, 0.005)
+    # One call tells how long it takes, then three turns of five calls of each.
+    assert (ends.count(10.0), ends.count(5.0)) == (16, 15)
+
+
 def test_a_busy_machine_is_told():
     assert _run.warnings_about(0.2) == []
     assert "not idle" in _run.warnings_about(1.7)[0]
@@ -295,6 +311,29 @@ def test_profiles_name_compiled_operations():
     double(x).block_until_ready()
     found = _profile.profile(lambda: double(x).block_until_ready())
     assert found == [] or 0 < sum(share for _, share in found) <= 100.001
+
+
+def test_profiles_of_an_accelerator_tell_what_it_waits():
+    def line(name, *events):
+        found = [
+            SimpleNamespace(name=what, start_ns=start, duration_ns=taken)
+            for what, start, taken in events
+        ]
+        return SimpleNamespace(name=name, events=found)
+
+    streams = [
+        line("Stream #1(Compute)", ("fusion.3", 100, 30), ("fusion.4", 150, 10)),
+        line("Stream #2(Memcpy)", ("MemcpyD2H", 120, 20), ("MemcpyD2H", 170, 5)),
+        line("XLA Ops", ("fusion.3", 100, 30), ("fusion.4", 150, 10)),
+    ]
+    host = [line("python", ("call", 0, 500)), line("tf_XLATfrt", ("copy", 90, 2))]
+    planes = [
+        SimpleNamespace(name="/device:GPU:0", lines=streams),
+        SimpleNamespace(name="/host:CPU", lines=host),
+    ]
+    spent = _profile._durations(SimpleNamespace(planes=planes))
+    # Nothing runs from 140 to 150 and from 160 to 170.
+    assert spent == {"fusion": 40, "MemcpyD2H": 25, _profile.IDLE: 20, "copy": 2}
 
 
 def test_ensemble_measures_rates_and_pieces():
