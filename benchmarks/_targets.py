@@ -127,7 +127,13 @@ TARGETS = (
     Target(
         "flow_torchdiffeq",
         "peers",
-        "flow against torchdiffeq dopri5 at equal error, orthogonal",
+        "flow against torchdiffeq dopri5 at equal error, orthogonal, n = d = 2000",
+        50,
+    ),
+    Target(
+        "flow_torchdiffeq_small",
+        "peers",
+        "flow against torchdiffeq dopri5 at equal error, orthogonal, n = d = 500",
         50,
     ),
     Target(
