@@ -102,8 +102,8 @@ NOTE = (
     "Batch: networks per core on a CPU, networks side by side on an accelerator. "
     "Pairs: evaluations times n p. Rates are of what a long call makes more than a "
     "short one (of descent a few steps, of the flow a thousandth of its time), in "
-    "what it takes longer: without what any call costs. Median (least–greatest) of repeats. "
-    "Left out: what would not fit into the memory."
+    "what it takes longer: without what any call costs. Median (least–greatest) of "
+    "repeats. Left out: what would not fit into the memory."
 )
 
 
@@ -141,8 +141,7 @@ def _cell(
     if need > room:
         return [*start, f"left out: {need / 2**30:.3g} GiB", None, None, None]
     load = Load(fleet, case, batch, seed)
-    # An adaptive method makes most of its steps early: little would lie between the half
-    # and the whole.
+    # An adaptive method makes most of its steps early: the later half holds few.
     ends: tuple[float, float] = (1e-3 * parameters.horizon, parameters.horizon)
     if name == DESCENT:
         ends = lengths(Contender(load.advance), parameters.seconds)
