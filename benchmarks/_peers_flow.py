@@ -208,7 +208,7 @@ class _Timed:
     @property
     def count(self) -> int:
         """Calls in a turn."""
-        return max(1, round(_TURN / self.first))
+        return max(1, math.ceil(_TURN / self.first))
 
     def turn(self) -> None:
         for _ in range(self.count):

@@ -41,19 +41,25 @@ def profile(call: Callable[[], Any], most: int = 8) -> list[tuple[str, float]]:
 
 
 def _durations(data: Any) -> collections.Counter[str]:
-    """Copies count too: the few of a call weigh nothing, and on a GPU a loop copies
-    its condition to the host in every round."""
+    """Of the accelerators where there are any, from the first operation of a call to
+    its last, and of the CPU otherwise. Copies count too: a call has few of its own, and
+    on a GPU a loop may copy its condition to the host in every round."""
     spent: collections.Counter[str] = collections.Counter()
-    for plane in data.planes:
-        device = plane.name.startswith("/device:")
-        busy = []
-        for event in _events(list(plane.lines), device):
+    planes = list(data.planes)
+    devices = [plane for plane in planes if plane.name.startswith("/device:")]
+    busy = [(plane, list(_events(list(plane.lines), True))) for plane in devices]
+    on_device = any(events for _, events in busy)
+    if not on_device:
+        busy = [(plane, list(_events(list(plane.lines), False))) for plane in planes]
+    for _, events in busy:
+        intervals = []
+        for event in events:
             if not event.name.startswith(_CONTAINERS):
                 spent[event.name.split(".")[0]] += event.duration_ns
-                busy.append((event.start_ns, event.start_ns + event.duration_ns))
+                intervals.append((event.start_ns, event.start_ns + event.duration_ns))
         # The threads of a CPU idle for other reasons, and are not one device.
-        if device and busy:
-            spent[IDLE] += _gaps(busy)
+        if on_device and intervals:
+            spent[IDLE] += _gaps(intervals)
     return spent
 
 

@@ -232,9 +232,14 @@ def _close(
             bends = kinks.bends(ends, step.pattern)
             return _missed_at_corners(problem, tableau, *bends, rate)
 
-        # Pairs reach their kinks early in a run: most of its steps have no corner.
+        def nothing() -> Neurons:
+            # Where the residuals overflow it is NaN, and the step is not taken.
+            return jnp.zeros_like(a) * jnp.sum(rate)
+
+        # Pairs reach their kinks early in a run: most of its steps have no corner. In
+        # lockstep both branches are made.
         bent = kinks.bent(ends, step.pattern)
-        a = a + jax.lax.cond(bent, missed, lambda: jnp.zeros_like(a))
+        a = a + jax.lax.cond(bent, missed, nothing)
     ends = dataclasses.replace(ends, a=a)
     return r, last, a, step.kinks.finish(ends, step.pattern)
 

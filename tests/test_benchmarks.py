@@ -333,7 +333,10 @@ def test_profiles_of_an_accelerator_tell_what_it_waits():
     ]
     spent = _profile._durations(SimpleNamespace(planes=planes))
     # Nothing runs from 140 to 150 and from 160 to 170.
-    assert spent == {"fusion": 40, "MemcpyD2H": 25, _profile.IDLE: 20, "copy": 2}
+    assert spent == {"fusion": 40, "MemcpyD2H": 25, _profile.IDLE: 20}
+    # Without an accelerator what the host computes is told, and no idle time.
+    alone = SimpleNamespace(planes=planes[1:])
+    assert _profile._durations(alone) == {"copy": 2}
 
 
 def test_ensemble_measures_rates_and_pieces():
