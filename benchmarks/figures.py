@@ -23,6 +23,8 @@ PAPER_MINUTES = 120
 @dataclasses.dataclass(frozen=True)
 class Parameters:
     size: str = "full"
+    figure1: tuple[str, ...] = ()
+    """Arguments of the command of Figure 1, which has no sizes and no protocols."""
     # The long ones last, so that a limit cuts off as few as possible.
     figures: tuple[tuple[int, tuple[str, ...]], ...] = (
         (5, ("--protocol", "paper")),
@@ -31,13 +33,20 @@ class Parameters:
         (4, ("--protocol", "paper")),
         (3, ("--protocol", "paper")),
     )
-    """Figure, and the arguments of its command."""
+    """Figures 2 to 5, and the arguments of their commands."""
     limit: float = 5.5 * 3600
     """Seconds for all of them together. `python -m benchmarks` gives a module 6 hours,
     after which nothing more could be written."""
 
 
-PARAMETERS = {"full": Parameters(), "quick": Parameters(size="quick", limit=1500)}
+PARAMETERS = {
+    "full": Parameters(),
+    "quick": Parameters(
+        size="quick",
+        figure1=("--sizes", "100", "1000", "--cosine-size", "100"),
+        limit=1500,
+    ),
+}
 
 
 def measure(parameters: Parameters, seed: int) -> _run.Findings:
@@ -50,10 +59,13 @@ def measure(parameters: Parameters, seed: int) -> _run.Findings:
         "Figure 2 comes twice: as the text says, and with four times that width, where "
         "its threshold lies as printed."
     )
+    commands = [("Figure 1", "experiments.phase_transition", [*parameters.figure1])]
     for figure, chosen in parameters.figures:
-        module = f"experiments.figure{figure}"
-        arguments = [*chosen, "--size", parameters.size, "--seed", str(seed)]
         name = " ".join([f"Figure {figure}", *chosen])
+        arguments = [*chosen, "--size", parameters.size]
+        commands.append((name, f"experiments.figure{figure}", arguments))
+    for name, module, chosen_arguments in commands:
+        arguments = [*chosen_arguments, "--seed", str(seed)]
         taken, told = _timed(module, arguments, end - time.monotonic())
         command = " ".join(["python -m", module, *arguments])
         rows.append([name, f"`{command}`", taken, PAPER_MINUTES, told])

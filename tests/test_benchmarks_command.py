@@ -86,6 +86,7 @@ def test_figures_share_one_limit():
     found = figures.measure(parameters, 3)
     (table,) = found.tables
     assert [row[0] for row in table.rows] == [
+        "Figure 1",
         "Figure 5 --protocol paper",
         "Figure 2 --protocol paper",
         "Figure 2 --protocol released --width 4",
