@@ -19,7 +19,15 @@ from . import _contenders, _machine
 from ._engine import Case, Fleet, Load, in_space, total
 from ._run import Findings
 from ._targets import number
-from ._timing import Race, Spread, differences, lengths, race_calls, seconds
+from ._timing import (
+    Race,
+    Spread,
+    calls_within,
+    differences,
+    lengths,
+    race_calls,
+    seconds,
+)
 
 # Tighter than every error that is compared. In float32 the reference is float64's.
 _REFERENCE, _REFERENCE_STEPS = 1e-10, 1_000_000
@@ -133,14 +141,15 @@ def _against_solvers(
         runs.append(_Timed(_OURS, rtol, call, loss, evaluations, first=seconds(call)))
     # Whoever takes long was timed by the run that has found its answer.
     short = {str(i): run for i, run in enumerate(runs) if run.first < _SHORT}
-    calls = {name: run.turn for name, run in short.items()}
-    timed = race_calls(calls, max(3, parameters.repeats), warm=False)
+    calls = {name: run.call for name, run in short.items()}
+    counts = {name: calls_within(_TURN, run.first) for name, run in short.items()}
+    turns = max(3, parameters.repeats)
+    timed = race_calls(calls, turns, warm=False, counts=counts)
     peers: dict[str, list[PeerRun]] = collections.defaultdict(list)
     ours: list[tuple[float, float]] = []
     rows: list[list[Any]] = []
     for i, run in enumerate(runs):
-        samples = timed.samples.get(str(i))
-        spread = Spread.of([t / run.count for t in samples] if samples else [run.first])
+        spread = Spread.of(timed.samples.get(str(i), [run.first]))
         error: float | None = abs(float(np.log(run.loss / exact)))
         remark = ""
         if run.given_up is not None:
@@ -204,15 +213,6 @@ class _Timed:
     evaluations: int
     first: float
     given_up: float | None = None
-
-    @property
-    def count(self) -> int:
-        """Calls in a turn."""
-        return max(1, math.ceil(_TURN / self.first))
-
-    def turn(self) -> None:
-        for _ in range(self.count):
-            self.call()
 
 
 def _theirs(case: Case, parameters: Parameters, seed: int, end: float) -> list[_Timed]:

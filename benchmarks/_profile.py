@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+_DEVICE = "/device:"
 # What an accelerator spends between operations, waiting for the next to be launched.
 IDLE = "(idle between operations)"
 # Loops and markers contain or repeat what is counted by itself.
@@ -45,31 +46,32 @@ def _durations(data: Any) -> collections.Counter[str]:
     its last, and of the CPU otherwise. Copies count too: a call has few of its own, and
     on a GPU a loop may copy its condition to the host in every round."""
     spent: collections.Counter[str] = collections.Counter()
-    planes = list(data.planes)
-    devices = [plane for plane in planes if plane.name.startswith("/device:")]
-    busy = [(plane, list(_events(list(plane.lines), True))) for plane in devices]
-    on_device = any(events for _, events in busy)
-    if not on_device:
-        busy = [(plane, list(_events(list(plane.lines), False))) for plane in planes]
-    for _, events in busy:
-        intervals = []
+    planes = [(p.name.startswith(_DEVICE), list(_events(p))) for p in data.planes]
+    accelerated = any(device and events for device, events in planes)
+    for device, events in planes:
+        if device != accelerated:
+            continue
         for event in events:
-            if not event.name.startswith(_CONTAINERS):
-                spent[event.name.split(".")[0]] += event.duration_ns
-                intervals.append((event.start_ns, event.start_ns + event.duration_ns))
+            spent[event.name.split(".")[0]] += event.duration_ns
         # The threads of a CPU idle for other reasons, and are not one device.
-        if on_device and intervals:
-            spent[IDLE] += _gaps(intervals)
+        if device and events:
+            spent[IDLE] += _gaps(
+                [(e.start_ns, e.start_ns + e.duration_ns) for e in events]
+            )
     return spent
 
 
-def _events(lines: list[Any], device: bool) -> Iterator[Any]:
-    """Of a plane's lines that compute: the threads of the client on a CPU, the streams
-    of a GPU, which may repeat them as "XLA Ops", and these alone on other devices."""
-    streams = [line for line in lines if device and line.name.startswith("Stream")]
+def _events(plane: Any) -> Iterator[Any]:
+    """What a plane's lines that compute did: the threads of the client on a CPU, the
+    streams of a GPU, which may repeat them as "XLA Ops", and these alone on other
+    devices."""
+    lines = list(plane.lines)
+    streams = [line for line in lines if line.name.startswith("Stream")]
     named = ("tf_XLA", "XLAPjRt", "XLA Ops")
     for line in streams or [line for line in lines if line.name.startswith(named)]:
-        yield from line.events
+        for event in line.events:
+            if not event.name.startswith(_CONTAINERS):
+                yield event
 
 
 def _gaps(intervals: list[tuple[float, float]]) -> float:

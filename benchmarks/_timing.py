@@ -5,6 +5,8 @@ ratio is taken within each turn before the median over the turns.
 """
 
 import dataclasses
+import functools
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -84,19 +86,36 @@ def seconds(call: Callable[[], Any]) -> float:
 
 
 def race_calls(
-    calls: Mapping[str, Callable[[], Any]], repeats: int, *, warm: bool = True
+    calls: Mapping[str, Callable[[], Any]],
+    repeats: int,
+    *,
+    warm: bool = True,
+    counts: Mapping[str, int] | None = None,
 ) -> Race:
-    """Seconds per call, in turns, after one call of each that does not count."""
+    """Seconds per call, in turns, after one call of each that does not count. In a turn
+    each is called as often as its `counts` says, once where that says nothing."""
     if warm:
         for call in calls.values():
             call()
     samples: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(repeats):
+
+    def turn(name: str, count: int) -> None:
+        for _ in range(count):
+            calls[name]()
+
+    for index in range(repeats):
         # Whoever follows a contender finds the caches as that one left them.
-        names = list(calls) if turn % 2 == 0 else list(calls)[::-1]
+        names = list(calls) if index % 2 == 0 else list(calls)[::-1]
         for name in names:
-            samples[name].append(seconds(calls[name]))
+            count = (counts or {}).get(name, 1)
+            taken = seconds(functools.partial(turn, name, count))
+            samples[name].append(taken / count)
     return Race(samples)
+
+
+def calls_within(seconds_each: float, taken: float) -> int:
+    """How many calls of `taken` seconds fill a turn, one at least."""
+    return max(1, math.ceil(seconds_each / max(taken, 1e-9)))
 
 
 def race(
@@ -151,20 +170,15 @@ def longer(
     seconds_each: float = 0.0,
 ) -> list[float]:
     """By how many seconds `advance(long)` takes longer than `advance(short)`, in each
-    turn. A turn makes so many calls of each that the long ones take about
-    `seconds_each`. Both must have been called before."""
-    count = 1
-    if seconds_each > 0:
-        taken = seconds(lambda: advance(float(long)))
-        count = max(1, round(seconds_each / max(taken, 1e-9)))
-
-    def calls(end: float) -> None:
-        for _ in range(count):
-            advance(float(end))
-
-    both = {"short": lambda: calls(short), "long": lambda: calls(long)}
-    timed = race_calls(both, repeats, warm=False)
-    return [extra / count for extra in differences(timed, "short", "long")]
+    turn. A turn makes so many calls of each that the long ones fill `seconds_each`.
+    Both must have been called before."""
+    calls = {
+        "short": functools.partial(advance, float(short)),
+        "long": functools.partial(advance, float(long)),
+    }
+    count = calls_within(seconds_each, seconds(calls["long"])) if seconds_each else 1
+    timed = race_calls(calls, repeats, warm=False, counts=dict.fromkeys(calls, count))
+    return differences(timed, "short", "long")
 
 
 def differences(race: Race, short: str, long: str) -> list[float]:

@@ -59,13 +59,13 @@ def measure(parameters: Parameters, seed: int) -> _run.Findings:
         "Figure 2 comes twice: as the text says, and with four times that width, where "
         "its threshold lies as printed."
     )
-    commands = [("Figure 1", "experiments.phase_transition", [*parameters.figure1])]
+    commands = [("Figure 1", "experiments.phase_transition", parameters.figure1)]
     for figure, chosen in parameters.figures:
         name = " ".join([f"Figure {figure}", *chosen])
-        arguments = [*chosen, "--size", parameters.size]
-        commands.append((name, f"experiments.figure{figure}", arguments))
-    for name, module, chosen_arguments in commands:
-        arguments = [*chosen_arguments, "--seed", str(seed)]
+        with_size = (*chosen, "--size", parameters.size)
+        commands.append((name, f"experiments.figure{figure}", with_size))
+    for name, module, chosen in commands:
+        arguments = [*chosen, "--seed", str(seed)]
         taken, told = _timed(module, arguments, end - time.monotonic())
         command = " ".join(["python -m", module, *arguments])
         rows.append([name, f"`{command}`", taken, PAPER_MINUTES, told])
