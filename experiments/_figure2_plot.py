@@ -136,7 +136,8 @@ def draw(config: Config, runs: Runs, fitted: Fitted, descent: Descent) -> Figure
         n, means, np.nan_to_num(halves), color=OURS, marker="o", ms=3, capsize=2, lw=1
     )
     right.set_ylabel("remaining loss, $L(t_{end})/L(0)$")
-    right.set_ylim(bottom=0)
+    # As on the left, so that points at zero are whole.
+    right.set_ylim(bottom=-0.04 * right.get_ylim()[1])
     for axis in (left, right):
         axis.set_xlabel("number of examples n")
     handles, labels = left.get_legend_handles_labels()
