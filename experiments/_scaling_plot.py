@@ -120,8 +120,10 @@ def draw_scaling(
     )
     # Laws are drawn where they are fitted.
     span = np.geomspace(min(values), max(values), 200)
-    for axis in axes:
+    # Where a search found no more than a bound, N is infinite: ∞ − ∞ is no bar.
+    with np.errstate(invalid="ignore"):
         bars = np.nan_to_num([N - low, high - N], posinf=0)
+    for axis in axes:
         axis.errorbar(
             values, N, bars, color=OURS, marker="o", ms=4, lw=0, elinewidth=1, capsize=2
         )
@@ -147,7 +149,7 @@ def draw_scaling(
         axis.set_ylabel("convergence threshold N")
     axes[0].set_ylim(bottom=0)
     axes[1].set(xscale="log", yscale="log")
-    every = [*N, *their_N, *descent_N]
+    every = [one for one in (*N, *their_N, *descent_N) if np.isfinite(one)]
     smallest, largest = min(every), max(every)
     axes[1].set_ylim(smallest / 1.3, largest * 1.3)
     ticks = _few(sorted({*values.tolist(), *their_x, *descent_x}))
