@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 import jaxflow
-from jaxflow._padding import row_rung, rung
+from jaxflow._ladder import row_rung, rung
 
 from . import _kernels, _pieces, _process, _run
 from ._contenders import autograd, engine, one_at_a_time

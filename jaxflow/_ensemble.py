@@ -28,10 +28,10 @@ from ._batch import (
 from ._checks import check_count, check_positive
 from ._fingerprint import describe
 from ._gridded import ONCE, RESERVED, gridded, gridded_records, row_dims
+from ._ladder import row_rung, rung
 from ._machine import available_bytes, check_room, cores, release_programs
 from ._methods import AbstractMethod
 from ._observables import Observable
-from ._padding import row_rung, rung
 from ._plan import (
     Cell,
     Grid,

@@ -15,7 +15,7 @@ import jaxflow
 from jaxflow import _machine, _padding
 from jaxflow._batch import Dynamics, Program, prepare, stack, working_bytes
 from jaxflow._fingerprint import describe
-from jaxflow._padding import rung
+from jaxflow._ladder import rung
 from jaxflow._plan import check_key
 from jaxflow._simulate import check_observers
 

@@ -1,0 +1,49 @@
+"""Random numbers of many sizes by few programs.
+
+What jax draws of one size is, in its default generator, the beginning of what it draws
+of any larger one, in the order of memory. So numbers are drawn at the next size of a
+coarse ladder, and the rest is thrown away. Compiling a generator takes as long as
+drawing some 10⁷ numbers; a network of a sweep over n has 10⁵ or so.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jaxtyping import Array, PRNGKeyArray
+
+from ._ladder import rung
+
+# Four sizes between a number and its double.
+_DIGITS = 3
+# Beyond, what is thrown away takes time and memory of its own.
+_LARGE = 2**21
+
+
+def draw(
+    law: Callable[..., Array],
+    key: PRNGKeyArray,
+    shape: tuple[int, ...],
+    dtype: Any,
+    *bounds: int | float,
+) -> Array:
+    """`law(key, shape, dtype, *bounds)`, to the last bit. Each number of `law` must be
+    that of its place alone, as in `jax.random.normal`, `uniform` and `rademacher`."""
+    size = math.prod(shape)
+    if size > _LARGE or not _begins_alike(key):
+        return law(key, shape, dtype, *bounds)
+    return _cut(law(key, (rung(size, _DIGITS),), dtype, *bounds), shape)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _cut(numbers: Array, shape: tuple[int, ...]) -> Array:
+    return numbers[: math.prod(shape)].reshape(shape)
+
+
+def _begins_alike(key: PRNGKeyArray) -> bool:
+    """Whether fewer numbers are the beginning of more."""
+    # The setting may go, once there is no other.
+    counted = getattr(jax.config, "jax_threefry_partitionable", True)
+    return counted and str(jax.random.key_impl(key)) == "threefry2x32"
