@@ -179,7 +179,7 @@ TARGETS = (
     Target(
         "figures_minutes",
         "figures",
-        "each of Figures 2 to 5, as the paper's text says, and Figure 2 as printed "
+        "each of Figures 1 to 5, as the paper's text says, and Figure 2 as printed "
         "(the paper: under 2 hours each on a MacBook Air)",
         120,
         "min",
