@@ -14,6 +14,7 @@ from typing import Any
 import jax
 from jaxtyping import Array, PRNGKeyArray
 
+from ._checks import is_concrete
 from ._ladder import rung
 
 # Four sizes between a number and its double.
@@ -22,17 +23,19 @@ _DIGITS = 3
 _LARGE = 2**21
 
 
-def draw(
+def draw_numbers(
     law: Callable[..., Array],
     key: PRNGKeyArray,
     shape: tuple[int, ...],
     dtype: Any,
     *bounds: int | float,
 ) -> Array:
-    """`law(key, shape, dtype, *bounds)`, to the last bit. Each number of `law` must be
-    that of its place alone, as in `jax.random.normal`, `uniform` and `rademacher`."""
+    """`law(key, shape, dtype, *bounds)`, to the last bit. A number of `law` may
+    depend on its place in memory, and not on the shape, which is flat here. So it is
+    with `jax.random.normal`, `uniform`, `rademacher` and `exponential`."""
     size = math.prod(shape)
-    if size > _LARGE or not _begins_alike(key):
+    # A program that is traced is compiled for these shapes anyway.
+    if size > _LARGE or not is_concrete(key) or not _begins_alike(key):
         return law(key, shape, dtype, *bounds)
     return _cut(law(key, (rung(size, _DIGITS),), dtype, *bounds), shape)
 

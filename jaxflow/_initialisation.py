@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ._checks import check_choice, check_positive, is_concrete
-from ._draws import draw
+from ._draws import draw_numbers
 from ._inputs import DenseInputs, GramInputs, OrthogonalInputs, product
 from ._network import Dataset, Network
 from ._types import Neurons
@@ -75,17 +75,17 @@ class Initialisation(eqx.Module):
                 stored = product(stored, factor.T)
         sizes = jnp.sqrt(norms)
         if self.second_layer == "exponential":
-            sizes = sizes + jax.random.exponential(size_key, (p,), dtype)
-        a = sizes * draw(jax.random.rademacher, sign_key, (p,), dtype)
+            sizes = sizes + draw_numbers(jax.random.exponential, size_key, (p,), dtype)
+        a = sizes * draw_numbers(jax.random.rademacher, sign_key, (p,), dtype)
         if isinstance(inputs, DenseInputs):
             return Network(self.scale * stored, a)
         return Network(self.scale * stored, a, self.scale**2 * norms)
 
     def _rows(self, key: PRNGKeyArray, p: int, d: int, dtype: Any) -> Array:
         if self.first_layer == "gaussian":
-            return draw(jax.random.normal, key, (p, d), dtype) / math.sqrt(d)
+            return draw_numbers(jax.random.normal, key, (p, d), dtype) / math.sqrt(d)
         bound = 1 / math.sqrt(d)
-        return draw(jax.random.uniform, key, (p, d), dtype, -bound, bound)
+        return draw_numbers(jax.random.uniform, key, (p, d), dtype, -bound, bound)
 
     def _coordinates(
         self,
@@ -99,11 +99,11 @@ class Initialisation(eqx.Module):
         """Coordinates of p vectors of R^d on m random orthonormal directions, (p, m),
         and the squared norm of what lies outside them, (p,)."""
         if self.first_layer == "gaussian":
-            coordinates = draw(jax.random.normal, key, (p, m), dtype)
+            coordinates = draw_numbers(jax.random.normal, key, (p, m), dtype)
             coordinates = coordinates / math.sqrt(d)
             outside = jnp.zeros(p, dtype)
             if d > m:
-                outside = jax.random.chisquare(rest_key, d - m, (p,), dtype) / d
+                outside = draw_numbers(_chi_squares(d - m), rest_key, (p,), dtype) / d
             return coordinates, outside
         # Not rotation-invariant by itself, but the directions are uniformly random. An
         # orthonormal basis of the span of the p vectors is, relative to them, a random
@@ -116,7 +116,7 @@ class Initialisation(eqx.Module):
             )
         scatter_of_rows = self._scatter(key, p, d, dtype)
         near_key, far_key = jax.random.split(rest_key)
-        near = draw(jax.random.normal, near_key, (p, m), dtype)
+        near = draw_numbers(jax.random.normal, near_key, (p, m), dtype)
         scatter = product(near, near.T)
         if d > m:
             far = bartlett(far_key, p, d - m, dtype)
@@ -231,17 +231,19 @@ def bartlett(key: PRNGKeyArray, n: int, d: int, dtype: Any) -> Array:
     """R (n, min(n, d)) lower trapezoidal with R Rᵀ ~ Wishart(I_n, d)."""
     below_key, diagonal_key = jax.random.split(key)
     m = min(n, d)
-    diagonal = jnp.sqrt(draw(_squares(d), diagonal_key, (m,), dtype))
-    below = jnp.tril(draw(jax.random.normal, below_key, (n, m), dtype), -1)
+    diagonal = jnp.sqrt(draw_numbers(_chi_squares(d, 1), diagonal_key, (m,), dtype))
+    below = jnp.tril(draw_numbers(jax.random.normal, below_key, (n, m), dtype), -1)
     return below.at[jnp.arange(m), jnp.arange(m)].set(diagonal)
 
 
-def _squares(d: int) -> Callable[..., Array]:
-    """The law of independent χ²_{d−i}, i = 0, 1, …, for i < d."""
+def _chi_squares(freedom: int, fall: int = 0) -> Callable[..., Array]:
+    """The law of independent χ², that at place i with `freedom` − `fall` i degrees of
+    freedom, or 1 beyond."""
 
     def law(key: PRNGKeyArray, shape: tuple[int], dtype: Any) -> Array:
-        freedom = jnp.asarray(d, dtype) - jnp.arange(shape[0], dtype=dtype)
-        return jax.random.chisquare(key, jnp.maximum(freedom, 1), shape, dtype)
+        falling = fall * jnp.arange(shape[0], dtype=dtype)
+        degrees = jnp.maximum(jnp.asarray(freedom, dtype) - falling, 1)
+        return jax.random.chisquare(key, degrees, shape, dtype)
 
     return law
 

@@ -1,14 +1,15 @@
 """The sizes at which things are computed, so that one program serves many."""
 
-# Rungs have so many leading binary digits: 32, 34, …, 62, 64, 68, … Less than 1/17 of
-# the examples and of the neurons are padding, so less than an eighth of the pairs.
+# For networks: 32, 34, …, 62, 64, 68, … Less than 1/17 of the examples and of the
+# neurons are padding, so less than an eighth of the pairs.
 _DIGITS = 5
 # 4 KiB in numbers of float64, and a line of the cache in numbers of float32.
 _PAGE, _LINE = 512, 16
 
 
 def rung(count: int, digits: int = _DIGITS) -> int:
-    """The least size on the ladder that holds `count`."""
+    """The least number that holds `count` and has at most so many binary digits before
+    its zeros."""
     step = 1 << max(0, (count - 1).bit_length() - digits)
     return -(-count // step) * step
 

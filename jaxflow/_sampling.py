@@ -30,7 +30,7 @@ from ._checks import (
     check_positive,
     is_concrete,
 )
-from ._draws import draw
+from ._draws import draw_numbers
 from ._initialisation import (
     INITIALISATIONS,
     Initialisation,
@@ -148,8 +148,8 @@ def float_dtype(dtype: Any) -> Any:
 def uniform_targets(key: PRNGKeyArray, n: int, dtype: Any) -> Examples:
     """y ~ U([−2, −1] ∪ [1, 2])."""
     size_key, sign_key = jax.random.split(key)
-    sizes = draw(jax.random.uniform, size_key, (n,), dtype, 1, 2)
-    return sizes * draw(jax.random.rademacher, sign_key, (n,), dtype)
+    sizes = draw_numbers(jax.random.uniform, size_key, (n,), dtype, 1, 2)
+    return sizes * draw_numbers(jax.random.rademacher, sign_key, (n,), dtype)
 
 
 def group_targets(signs: Any, sizes: Any = None) -> TargetLaw:
@@ -174,7 +174,7 @@ def group_targets(signs: Any, sizes: Any = None) -> TargetLaw:
     def law(key: PRNGKeyArray, n: int, dtype: Any) -> Examples:
         per_group = group_size(n, signs.shape[0])
         if sizes is None:
-            magnitudes = draw(jax.random.uniform, key, (n,), dtype, 1, 2)
+            magnitudes = draw_numbers(jax.random.uniform, key, (n,), dtype, 1, 2)
         else:
             magnitudes = jnp.repeat(sizes.astype(dtype), per_group)
         return magnitudes * jnp.repeat(signs.astype(dtype), per_group)
@@ -196,7 +196,7 @@ def _draw_inputs(
 
 
 def _norms(key: PRNGKeyArray, n: int, dtype: Any) -> Examples:
-    return draw(jax.random.uniform, key, (n,), dtype, 1, 2)
+    return draw_numbers(jax.random.uniform, key, (n,), dtype, 1, 2)
 
 
 def _sphere(key: PRNGKeyArray, n: int, d: int, dtype: Any) -> Sampled:
@@ -242,7 +242,7 @@ def _gaussian_rows(key: PRNGKeyArray, n: int, d: int, dtype: Any) -> Array:
     (n, min(n, d))."""
     if n < 2 * d:
         return bartlett(key, n, d, dtype)
-    return draw(jax.random.normal, key, (n, d), dtype)
+    return draw_numbers(jax.random.normal, key, (n, d), dtype)
 
 
 def _dense_or_gram(rows: Array, as_gram: bool) -> Sampled:
