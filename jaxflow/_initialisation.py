@@ -231,7 +231,9 @@ def bartlett(key: PRNGKeyArray, n: int, d: int, dtype: Any) -> Array:
     """R (n, min(n, d)) lower trapezoidal with R Rᵀ ~ Wishart(I_n, d)."""
     below_key, diagonal_key = jax.random.split(key)
     m = min(n, d)
-    diagonal = jnp.sqrt(draw_numbers(_chi_squares(d, 1), diagonal_key, (m,), dtype))
+    diagonal = jnp.sqrt(
+        draw_numbers(_chi_squares(d, fall=1), diagonal_key, (m,), dtype)
+    )
     below = jnp.tril(draw_numbers(jax.random.normal, below_key, (n, m), dtype), -1)
     return below.at[jnp.arange(m), jnp.arange(m)].set(diagonal)
 

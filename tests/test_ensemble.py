@@ -105,7 +105,7 @@ def test_batch_and_company_change_no_bit():
 def test_one_compilation_serves_a_rung():
     runs = ensemble(n=range(65, 69), d=100, p=[5, 6], seeds=2)
     assert runs.attrs["compilations"] == 2  # p = 5 and p = 6 are rungs of their own
-    # Laws in NumPy, since those of the package compile for each n.
+    # Laws in NumPy, since parts of those of the package compile for each n.
     twenty = ensemble(
         n=range(1025, 1065, 2),
         d=2000,
