@@ -17,23 +17,23 @@ test-all: $(READY)
 	$(BIN)/python -m pytest -n 2
 
 phase-transition: $(READY)
-	$(BIN)/python -m experiments.phase_transition
+	$(BIN)/python -m experiments.figures.phase_transition
 
 # Figures 2 to 5 under each protocol, and descent for as long as the flow; `make
 # figures SIZE=full` is the whole of it, which takes hours and goes on where it was cut
 # off.
 figures: $(READY)
 	for figure in 5 2 3 4; do for protocol in released paper flow; do \
-		$(BIN)/python -m experiments.figure$$figure --protocol $$protocol \
+		$(BIN)/python -m experiments.figures.figure$$figure --protocol $$protocol \
 			--size $(SIZE) || exit 1; done; done
-	for figure in 2 3 4; do $(BIN)/python -m experiments.figure$$figure \
+	for figure in 2 3 4; do $(BIN)/python -m experiments.figures.figure$$figure \
 		--protocol paper --given-up 4 --size $(SIZE) || exit 1; done
 	for options in "released" "paper" "paper --learning-rate 0.5"; do \
-		$(BIN)/python -m experiments.figure2 --width 4 --protocol $$options \
+		$(BIN)/python -m experiments.figures.figure2 --width 4 --protocol $$options \
 			--size $(SIZE) || exit 1; done
-	$(BIN)/python -m experiments.figure2 --protocol flow --width 4 --given-up 1 \
+	$(BIN)/python -m experiments.figures.figure2 --protocol flow --width 4 --given-up 1 \
 		--size $(SIZE)
-	$(BIN)/python -m experiments.report
+	$(BIN)/python -m experiments.figures.report
 
 # Everything that is timed, on an otherwise idle machine: some hours, one of which are
 # the paper's figures. pip takes the highest version of both indices, and 2.9+cpu counts

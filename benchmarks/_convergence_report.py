@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib import pyplot as plt
 
-from experiments._output import STYLE, markdown_table, write_figure, write_text
+from experiments.common.output import STYLE, markdown_table, write_figure, write_text
 from jaxflow import statistics
 
 METHODS = {

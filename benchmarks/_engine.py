@@ -2,7 +2,7 @@
 
 `simulate_ensemble` draws problems in one thread while the others compute, and compiles
 when it meets a new shape. Over thousands of runs neither matters, over a benchmark's
-few both would. `Fleet` therefore holds the same compiled program (`jaxflow._batch`) and
+few both would. `Fleet` therefore holds the same compiled program (its engine) and
 feeds it from the same number of threads.
 """
 
@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxflow
-from jaxflow._batch import Dynamics, Program, Run, prepare, signature, stack
-from jaxflow._ensemble import _mesh
+from jaxflow._ensemble.program import Dynamics, Program, Run, prepare, signature, stack
+from jaxflow._ensemble.simulate_ensemble import _mesh
 from jaxflow._simulate import check_observers, check_stops
 
 from . import _machine

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxflow._compile import compiler_options
+from jaxflow._xla import compiler_options
 
 from . import _machine
 from ._pieces import on_every_core

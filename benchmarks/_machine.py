@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from jaxflow._machine import cores as cores
+from jaxflow._ensemble.resources import cores as cores
 from jaxflow.records import checkout
 
 PACKAGES = (

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import tyro
 
-from experiments._output import markdown_table, write_text
+from experiments.common.output import markdown_table, write_text
 
 from . import _machine
 from ._targets import TARGETS, Target, number

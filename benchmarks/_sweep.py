@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 import jaxflow
-from jaxflow._batch import Program
+from jaxflow._ensemble.program import Program
 from jaxflow.theory import time_scale
 
 

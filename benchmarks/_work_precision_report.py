@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from experiments._output import STYLE, markdown_table, write_figure, write_text
+from experiments.common.output import STYLE, markdown_table, write_figure, write_text
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

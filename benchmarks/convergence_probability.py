@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import tyro
 
 import jaxflow
-from experiments._output import progress, write_text
+from experiments.common.output import progress, write_text
 from jaxflow import theory
 
 from . import _convergence_report, _machine

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 import jaxflow
-from jaxflow._ladder import row_rung, rung
+from jaxflow._problem.size_buckets import bucket_size, row_bucket_size
 
 from . import _kernels, _pieces, _process, _run
 from ._contenders import autograd, engine, one_at_a_time
@@ -129,7 +129,10 @@ def _dense_step(found: _run.Findings, parameters: Parameters, seed: int) -> None
     n, d, p = case.n, case.d, case.width
     forms, flop = _kernels.own_products(n, d, p, parameters.batch)
     # The library's arrays have the next sizes of its ladder.
-    contenders = {**forms, **_pieces.stages(row_rung(n), d, rung(p), seed)}
+    contenders = {
+        **forms,
+        **_pieces.stages(row_bucket_size(n), d, bucket_size(p), seed),
+    }
     contenders["the library's step"] = engine(case, parameters.batch, seed)
     timed = race(contenders, parameters.repeats, parameters.seconds)
     plain = timed.best(list(forms))
@@ -147,7 +150,7 @@ def _dense_step(found: _run.Findings, parameters: Parameters, seed: int) -> None
         if name == plain:
             label = f"the quickest plain form, n = {n}"
         elif name == _pieces.STAGES[0]:
-            label = f"{name}, n = {row_rung(n)}"
+            label = f"{name}, n = {row_bucket_size(n)}"
         more = spread.median - before
         rows.append(
             [label, spread.scaled(1e6), 100 * more / whole, flop / spread.median / 1e9]
@@ -160,7 +163,7 @@ def _dense_step(found: _run.Findings, parameters: Parameters, seed: int) -> None
         "Per network and step, on all cores at once. Useful: 4 n d p, without padding.",
     )
     share = timed.ratio(plain, "the library's step").scaled(100)
-    remark = f"by {plain}; the step's padding to n = {row_rung(n)} included"
+    remark = f"by {plain}; the step's padding to n = {row_bucket_size(n)} included"
     found.target("dense_product_share", share, remark)
 
 

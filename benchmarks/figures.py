@@ -59,11 +59,13 @@ def measure(parameters: Parameters, seed: int) -> _run.Findings:
         "Figure 2 comes twice: as the text says, and with four times that width, where "
         "its threshold lies as printed."
     )
-    commands = [("Figure 1", "experiments.phase_transition", parameters.figure1)]
+    commands = [
+        ("Figure 1", "experiments.figures.phase_transition", parameters.figure1)
+    ]
     for figure, chosen in parameters.figures:
         name = " ".join([f"Figure {figure}", *chosen])
         with_size = (*chosen, "--size", parameters.size)
-        commands.append((name, f"experiments.figure{figure}", with_size))
+        commands.append((name, f"experiments.figures.figure{figure}", with_size))
     for name, module, chosen in commands:
         arguments = [*chosen, "--seed", str(seed)]
         taken, told = _timed(module, arguments, end - time.monotonic())

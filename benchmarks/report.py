@@ -13,7 +13,7 @@ from typing import Any
 
 import tyro
 
-from experiments._output import markdown_table, write_text
+from experiments.common.output import markdown_table, write_text
 
 from ._run import RESULTS, Table, judged
 from ._targets import TARGETS, Target

@@ -12,8 +12,8 @@ import jax
 import numpy as np
 
 import jaxflow
-from jaxflow._ensemble import _mesh
-from jaxflow._machine import available_bytes
+from jaxflow._ensemble.resources import available_bytes
+from jaxflow._ensemble.simulate_ensemble import _mesh
 
 from . import _run
 from ._engine import Case, Fleet, Load, total

@@ -27,7 +27,7 @@ import numpy as np
 import tyro
 
 import jaxflow
-from experiments._output import progress, write_text
+from experiments.common.output import progress, write_text
 
 from . import _machine, _work_precision_report
 from ._criteria import top_eigenvalue

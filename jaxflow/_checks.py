@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 
 def is_concrete(*arrays: Any) -> bool:
@@ -102,3 +102,25 @@ def check_choice(name: str, value: Any, choices: Any) -> None:
     if not isinstance(value, str) or value not in choices:
         known = ", ".join(repr(choice) for choice in choices)
         raise ValueError(f"{name} must be one of {known}; got {value!r}.")
+
+
+def check_times(times: Any) -> Float[Array, " T"]:
+    array = as_float_array("times", times, 1)
+    if is_concrete(array):
+        values = np.asarray(array)
+        if values[0] < 0:
+            raise ValueError(f"times must be ≥ 0, got {values[0]}.")
+        if np.any(np.diff(values) <= 0):
+            raise ValueError(
+                "times must increase strictly, got "
+                f"{values[:-1][np.diff(values) <= 0][0]} before "
+                f"{values[1:][np.diff(values) <= 0][0]}."
+            )
+    return array
+
+
+def float_dtype(dtype: Any) -> Any:
+    dtype = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"dtype must be floating point, got {dtype}.")
+    return dtype

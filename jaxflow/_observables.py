@@ -18,8 +18,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ._network import Dataset, Network
-from ._problem import Problem, leave
+from ._problem.dataset import Dataset
+from ._problem.network import Network
+from ._problem.padding import _resized
+from ._problem.run_problem import Problem, to_user_coordinates
 from ._types import Examples, Neurons, PairMask, Pairs, Scalar, Weights
 
 
@@ -79,7 +81,7 @@ class Snapshot(eqx.Module):
                 "the runs of an ensemble are padded and have no network to show; use "
                 "s.weights, s.a and s.problem."
             )
-        return leave(
+        return to_user_coordinates(
             self.start.data, self.start.network, self.problem, self.weights, self.a
         )
 
@@ -235,3 +237,19 @@ def certificate(targets: Float[Array, " n"], n: Any) -> Scalar:
     """
     sizes = jnp.abs(targets)
     return jnp.min(jnp.where(sizes > 0, sizes, jnp.inf)) ** 2 / (2 * n)
+
+
+def cut(problem: Problem, snapshot: Snapshot) -> Snapshot:
+    """What a padded run's snapshot shows of `problem`, which is not padded."""
+    inputs, p = problem.inputs, problem.offset.shape[0]
+    pairs = snapshot.multipliers
+    if pairs is not None:
+        pairs = _resized(pairs[:p], inputs.blocks, inputs.num_examples)
+    return Snapshot(
+        problem,
+        snapshot.start,
+        snapshot.time,
+        snapshot.weights[:p, : inputs.num_coordinates],
+        snapshot.a[:p],
+        pairs,
+    )

@@ -6,19 +6,19 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
-from ._checks import as_float_array, is_concrete
-from ._compile import compiled, isolated
-from ._methods import AbstractMethod, Trajectory
-from ._network import Dataset, Network, check_fit
-from ._observables import OBSERVABLES, Observable, Snapshot, Start
-from ._padding import cut, pad
-from ._problem import Problem, counts, enter
+from ._checks import check_times
+from ._methods.base import AbstractMethod, Trajectory
+from ._observables import OBSERVABLES, Observable, Snapshot, Start, cut
+from ._problem.dataset import Dataset
+from ._problem.network import Network, check_fit
+from ._problem.padding import pad
+from ._problem.run_problem import Problem, counts, to_run_coordinates
 from ._solution import Solution
 from ._stops import AbstractStop
 from ._types import Neurons, Pairs, Scalar, Weights
+from ._xla import compiled, compiled_separately
 
 
 def simulate(
@@ -148,7 +148,7 @@ class Recorder(eqx.Module):
         a: Neurons,
         multipliers: Pairs | None = None,
     ) -> dict[str, Any]:
-        rows = isolated(
+        rows = compiled_separately(
             _always, self.problem, self.start.loss, time, weights, a, multipliers
         )
         seen = Snapshot(self.problem, self.start, time, weights, a, multipliers)
@@ -193,10 +193,10 @@ def _simulate(
     p: Scalar,
 ) -> Solution:
     alike = method.rotation_invariant
-    problem, weights, a = enter(data, network, n, p, reduce=alike)
+    problem, weights, a = to_run_coordinates(data, network, n, p, reduce=alike)
     # An optimiser of the user's may move even what is zero.
     state = pad(problem, weights, a) if alike else (problem, weights, a)
-    loss = isolated(Problem.loss_at, *state)
+    loss = compiled_separately(Problem.loss_at, *state)
     start = Start.of(data, network, problem, weights, a, loss)
     recorder = Recorder(state[0], start, observers, problem)
     run = integrate(method, *state, times, stops, recorder)
@@ -209,7 +209,7 @@ def _simulate(
         observables=run.rows,
         final=final.network,
         final_time=run.time,
-        final_loss=isolated(Problem.loss_at, state[0], run.weights, run.a),
+        final_loss=compiled_separately(Problem.loss_at, state[0], run.weights, run.a),
         result=run.result,
         stats={**run.stats, "balance_drift": final.balance_drift},
     )
@@ -250,18 +250,3 @@ def _check_kinds(data: Any, network: Any, method: Any) -> None:
                 f"{name} must be a {kind.__name__}, such as {example}; got "
                 f"{type(value).__name__}."
             )
-
-
-def check_times(times: Any) -> Float[Array, " T"]:
-    array = as_float_array("times", times, 1)
-    if is_concrete(array):
-        values = np.asarray(array)
-        if values[0] < 0:
-            raise ValueError(f"times must be ≥ 0, got {values[0]}.")
-        if np.any(np.diff(values) <= 0):
-            raise ValueError(
-                "times must increase strictly, got "
-                f"{values[:-1][np.diff(values) <= 0][0]} before "
-                f"{values[1:][np.diff(values) <= 0][0]}."
-            )
-    return array

@@ -5,7 +5,7 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array, Float
 
-from ._network import Network
+from ._problem.network import Network
 from ._types import Scalar
 
 

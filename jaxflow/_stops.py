@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from ._checks import as_scalar
 from ._observables import certificate
-from ._problem import Field, Problem
+from ._problem.run_problem import Field, Problem
 from ._solution import Results
 from ._types import Scalar
 

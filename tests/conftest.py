@@ -11,7 +11,7 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 with install_import_hook("jaxflow", "beartype.beartype"):
     import jaxflow  # noqa: F401
-    from jaxflow._machine import memory_maps
+    from jaxflow._ensemble.resources import memory_maps
 
 
 @pytest.fixture(autouse=True, scope="module")

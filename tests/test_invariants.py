@@ -8,8 +8,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import jaxflow
-
-from . import problems
+from tests import problems
 
 TIMES = np.array([1.0, 10.0, 50.0, 200.0])
 

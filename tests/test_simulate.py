@@ -7,8 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import jaxflow
-
-from . import problems
+from tests import problems
 
 METHODS = {
     "flow": jaxflow.GradientFlow(rtol=1e-6),

@@ -9,7 +9,7 @@ import numpy as np
 import jaxflow
 from jaxflow import theory
 
-from ._common import Row, Size, each, problems, time_scale, trajectories, verdict
+from .common import Row, Size, each, problems, time_scale, trajectories, verdict
 
 FLOW = jaxflow.GradientFlow(rtol=1e-6)
 EPSILON = 0.05

@@ -9,7 +9,7 @@ import numpy as np
 import jaxflow
 from jaxflow import theory
 
-from ._common import NOT_CHECKED, Row, Size, each, problems, verdict
+from .common import NOT_CHECKED, Row, Size, each, problems, verdict
 
 EPSILON = 0.05
 

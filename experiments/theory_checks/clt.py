@@ -9,7 +9,7 @@ from scipy import stats
 import jaxflow
 from jaxflow import theory
 
-from ._common import Row, Size, verdict
+from .common import Row, Size, verdict
 
 N = 16
 

@@ -9,7 +9,7 @@ import numpy as np
 import jaxflow
 from jaxflow import theory
 
-from ._common import Row, Size, verdict
+from .common import Row, Size, verdict
 
 FLOW = jaxflow.GradientFlow(rtol=1e-7)
 DELTA = 1e-4

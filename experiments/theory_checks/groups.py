@@ -9,7 +9,7 @@ import numpy as np
 import jaxflow
 from jaxflow import theory
 
-from ._common import SLACK, Row, Size, time_scale, verdict
+from .common import SLACK, Row, Size, time_scale, verdict
 from .orthogonal import fit
 
 FLOW = jaxflow.GradientFlow(rtol=1e-9)

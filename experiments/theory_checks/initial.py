@@ -8,7 +8,7 @@ import numpy as np
 import jaxflow
 from jaxflow import theory
 
-from ._common import Row, Size, each, problems, verdict
+from .common import Row, Size, each, problems, verdict
 
 N, D = 50, 400
 

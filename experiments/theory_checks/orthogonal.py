@@ -9,7 +9,7 @@ import numpy as np
 import jaxflow
 from jaxflow import theory
 
-from ._common import (
+from .common import (
     SLACK,
     Row,
     Size,

@@ -7,13 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ._chunk import check_schema, encode, make_chunk
-from ._disk import (
-    explaining_full_disk,
-    locked,
-    sync_folder,
-    write_at,
-    write_file,
-)
+from ._disk import explaining_full_disk, locked, sync_folder, write_at, write_file
 from ._manifest import (
     CONFIG,
     MANIFEST,

@@ -5,7 +5,7 @@ name that starts with `printed_`. What holds is in `docs/theory_check.md`, and w
 `docs/errata.md`. All are pure, and work under `jax.jit` and `jax.vmap`.
 """
 
-from .._sampling import width_rule as width_rule
+from .._sampling.width_rule import width_rule as width_rule
 from ._assumptions import Assumptions as Assumptions
 from ._assumptions import antipodal_interaction as antipodal_interaction
 from ._assumptions import check_assumptions as check_assumptions

@@ -13,7 +13,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .._network import Dataset, Network, squared_norms
+from .._problem.dataset import Dataset
+from .._problem.network import Network, squared_norms
 from .._types import Examples, Neurons, Scalar
 
 

@@ -36,9 +36,10 @@ import jax.numpy as jnp
 from jax.scipy.special import gammaln
 from jaxtyping import Array, Float
 
-from .._inputs import product
-from .._network import Dataset, Network, check_fit
-from .._sampling import Initialisation
+from .._linalg import product
+from .._problem.dataset import Dataset
+from .._problem.network import Network, check_fit
+from .._sampling.initialisation import Initialisation
 from .._types import Examples, Scalar
 
 # Moments E[g_+^k] of a rectified standard Gaussian, and its cumulants.

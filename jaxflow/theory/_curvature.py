@@ -20,8 +20,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._inputs import product
-from .._network import Dataset, Network, check_fit, residuals
+from .._linalg import product
+from .._problem.dataset import Dataset
+from .._problem.network import Network, check_fit, residuals
 from .._types import Examples, Neurons, Scalar
 from ._state import State
 

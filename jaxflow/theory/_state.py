@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from .._network import Dataset, Network, squared_norms
 from .._observables import Snapshot
+from .._problem.dataset import Dataset
+from .._problem.network import Network, squared_norms
 from .._types import Examples, Neurons, PairMask, Pairs, Scalar
 
 

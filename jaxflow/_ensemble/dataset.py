@@ -1,0 +1,118 @@
+"""The results of an ensemble as one xarray.Dataset over its grid."""
+
+import os
+from typing import Any
+
+import numpy as np
+
+from .._solution import Results
+from ..records._chunk import optional
+from .grid import Grid
+
+# Records of more bytes than this stay on disk until they are asked for.
+_LOADED = 2**30
+# What a run has once. Everything else it has at each time.
+ONCE = frozenset(
+    {
+        "final_loss",
+        "final_time",
+        "result",
+        "velocity_evaluations",
+        "steps",
+        "accepted_steps",
+        "rejected_steps",
+        "kink_crossings",
+        "loss_increases",
+        "balance_drift",
+        "sliding_share",
+        "multiplier_residual",
+        "estimated_error",
+        "overflow",
+    }
+)
+
+
+# Names of the Dataset that no observable may have.
+RESERVED = frozenset(
+    ["t", "time", "seed", "n", "d", "p", "cell", "dynamics", "run", "id", "converged"]
+)
+
+
+def row_dims(name: str, ndim: int) -> tuple[str, ...]:
+    """The dimensions of a variable after that of the runs."""
+    if name in ONCE:
+        return ()
+    return ("time", *(f"{name}_{axis}" for axis in range(ndim - 1)))
+
+
+def _run_names(grid: Grid, seeds: list[int]) -> list[str]:
+    """In the order of the grid."""
+    return [cell.run_name(seed) for cell in grid.cells for seed in seeds]
+
+
+def dataset_from_rows(
+    grid: Grid,
+    seeds: list[int],
+    names: list[str],
+    rows: dict[str, Any],
+    attributes: dict[str, Any],
+) -> Any:
+    """Rows (run, …) in any order, by the runs' names, as a Dataset over the grid."""
+    xarray = optional("xarray")
+
+    place = {name: index for index, name in enumerate(names)}
+    wanted = _run_names(grid, seeds)
+    missing = [name for name in wanted if name not in place]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(wanted)} runs are missing, such as {missing[0]!r}."
+        )
+    order = np.array([place[name] for name in wanted])
+    shape, dims = (*grid.shape, len(seeds)), (*grid.dims, "seed")
+    variables = {}
+    for name, array in rows.items():
+        values = array[order].reshape(shape + array.shape[1:])
+        variables[name] = ((*dims, *row_dims(name, array.ndim - 1)), values)
+    data = xarray.Dataset(
+        variables,
+        coords={
+            **{name: (along, values) for name, (along, values) in grid.coords.items()},
+            "seed": ("seed", np.array(seeds)),
+        },
+        attrs=attributes,
+    )
+    # The times at which a method records do not depend on the seed.
+    data["t"] = data["t"].isel(seed=0)
+    data["t"].attrs["long_name"] = "flow time (learning rate × steps)"
+    if grid.common_times:
+        data = data.assign_coords(time=("time", grid.cells[0].times))
+    flags = result_flags()
+    data["result"].attrs.update(flags)
+    code = flags["flag_values"][flags["flag_meanings"].split().index("loss_below")]
+    data["converged"] = data["result"] == code
+    return data
+
+
+def dataset_from_folder(
+    grid: Grid,
+    seeds: list[int],
+    folder: str | os.PathLike[str],
+    attributes: dict[str, Any],
+) -> Any:
+    """The same from a folder; it stays on disk where it is large."""
+    from .. import records
+
+    ids = _run_names(grid, seeds)
+    flat = records.open_records(folder, ids=ids, lazy=True, verify=False)
+    if flat.nbytes <= _LOADED:
+        flat = flat.load()
+    names = [str(name) for name in flat["id"].values]
+    rows = {str(name): array.data for name, array in flat.data_vars.items()}
+    return dataset_from_rows(grid, seeds, names, rows, {**flat.attrs, **attributes})
+
+
+def result_flags() -> dict[str, Any]:
+    """The codes of `result` and their names, as the CF conventions write them."""
+    names = [name for name in vars(Results)["_name_to_item"]]
+    codes = [int(vars(Results)["_name_to_item"][name]._value) for name in names]
+    return {"flag_values": codes, "flag_meanings": " ".join(names)}

@@ -1,0 +1,242 @@
+"""Which runs an ensemble consists of, and what identifies each."""
+
+import hashlib
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from .._checks import check_choice, check_count, check_times
+from .._methods.base import AbstractMethod
+from .._sampling.width_rule import width_rule
+
+_LARGEST = 2**32 - 1
+
+
+def check_key(key: Any) -> None:
+    """Raises a ValueError unless `key` is one of jax's."""
+    typed = isinstance(key, jax.Array) and (
+        jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
+        or (key.dtype == np.uint32 and key.ndim == 1)
+    )
+    if not typed:
+        raise ValueError(
+            f"key must be a jax.random.key such as jax.random.key(0), got {key!r}."
+        )
+
+
+def run_key(key: PRNGKeyArray, n: int, d: int, p: int, seed: int) -> PRNGKeyArray:
+    """The key of one run of an ensemble: it depends on these five numbers alone. (What
+    jax draws with a key also depends on whether `jax_enable_x64` is set.)
+
+        data, network = jaxflow.sample_problem(
+            jaxflow.run_key(key, n, d, p, seed), n=n, d=d, p=p, inputs=…, init=…
+        )
+
+    is the problem that `simulate_ensemble(key, …)` runs there, for every method.
+    """
+    for name, value in (("n", n), ("d", d), ("p", p), ("seed", seed)):
+        if not 0 <= value <= _LARGEST:
+            raise ValueError(f"{name} must lie between 0 and {_LARGEST}, got {value}.")
+    for value in (n, d, p, seed):
+        key = jax.random.fold_in(key, np.uint32(value))
+    return key
+
+
+@dataclass(frozen=True)
+class Cell:
+    """All seeds of one n, d, p and method."""
+
+    n: int
+    d: int
+    p: int
+    method: str
+    times: np.ndarray
+
+    @property
+    def name(self) -> str:
+        times = hashlib.sha256(self.times.tobytes()).hexdigest()[:12]
+        return f"n={self.n} d={self.d} p={self.p} method={self.method} times={times}"
+
+    def run_name(self, seed: int) -> str:
+        return f"{self.name} seed={seed}"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The cells in the order of `shape`, and the axes that they vary along."""
+
+    cells: list[Cell]
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    coords: dict[str, tuple[tuple[str, ...], Any]]
+    # Whether every cell has the same times.
+    common_times: bool
+
+
+def make_grid(
+    n: Any,
+    d: Any,
+    p: Any,
+    epsilon: float,
+    methods: Mapping[str, AbstractMethod],
+    labelled: bool,
+    times: Any,
+    dtype: Any,
+    kind: str,
+) -> Grid:
+    """The grid that the arguments of `simulate_ensemble` ask for."""
+    check_choice("grid", kind, ("product", "zip"))
+    ns, n_many = _counts("n", n)
+    ds, d_many = _counts("d", d)
+    given = None if p is None or callable(p) else _counts("p", p)
+    many = {"n": n_many, "d": d_many, "p": given is not None and given[1]}
+    columns: dict[str, list[int]] = {"n": ns, "d": ds}
+    if given is not None:
+        columns["p"] = given[0]
+    if kind == "zip":
+        triples, dims, shape = _zipped(columns, many)
+    else:
+        dims = tuple(name for name in columns if many[name])
+        shape = tuple(len(columns[name]) for name in dims)
+        triples = [
+            dict(zip(columns, values, strict=True))
+            for values in itertools.product(*columns.values())
+        ]
+    for triple in triples:
+        if "p" not in triple:
+            triple["p"] = _width(p, triple["n"], epsilon)
+    seen = set()
+    for triple in triples:
+        sizes = tuple(triple.items())
+        if sizes in seen:
+            raise ValueError(f"n, d and p must not repeat, got {triple} twice.")
+        seen.add(sizes)
+    cells, first = [], None
+    common = not callable(times)
+    if common:
+        first = _times(times, dtype)
+    for label in methods:
+        for t in triples:
+            own = first if first is not None else _cell_times(times, t, dtype)
+            cells.append(Cell(t["n"], t["d"], t["p"], label, own))
+    lengths = {cell.times.size for cell in cells}
+    if len(lengths) > 1:
+        raise ValueError(
+            "times must give equally many times for every n, d, p, got between "
+            f"{min(lengths)} and {max(lengths)}."
+        )
+    coords: dict[str, tuple[tuple[str, ...], Any]] = {}
+    for name in ("n", "d", "p"):
+        values = np.array([t[name] for t in triples]).reshape(shape)
+        if name in dims:
+            coords[name] = ((name,), np.array(columns[name]))
+        elif np.all(values == values.flat[0]):
+            coords[name] = ((), values.flat[0])
+        else:
+            coords[name] = _along(name, values, dims)
+    if labelled:
+        # Not "method", which is a keyword of xarray's sel.
+        dims, shape = ("dynamics", *dims), (len(methods), *shape)
+        coords["dynamics"] = (("dynamics",), np.array(list(methods)))
+    return Grid(cells, dims, shape, coords, common)
+
+
+def _along(
+    name: str, values: np.ndarray, dims: tuple[str, ...]
+) -> tuple[tuple[str, ...], Any]:
+    """A coordinate that follows from others, along those that it varies with."""
+    kept = list(dims)
+    for axis in reversed(range(values.ndim)):
+        if np.all(values == np.take(values, [0], axis)):
+            values = np.take(values, 0, axis)
+            del kept[axis]
+    return tuple(kept), values
+
+
+def _zipped(
+    columns: dict[str, list[int]], many: dict[str, bool]
+) -> tuple[list[dict[str, int]], tuple[str, ...], tuple[int, ...]]:
+    lengths = {name: len(values) for name, values in columns.items() if many[name]}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name}: {length}" for name, length in lengths.items())
+        raise ValueError(
+            f"grid='zip' wants n, d and p of equal lengths, got {told}. For all "
+            "combinations use grid='product'."
+        )
+    length = max(lengths.values(), default=1)
+    full = {k: v if len(v) == length else v * length for k, v in columns.items()}
+    rows = [
+        dict(zip(full, values, strict=True))
+        for values in zip(*full.values(), strict=True)
+    ]
+    return rows, ("cell",), (length,)
+
+
+def _counts(name: str, value: Any) -> tuple[list[int], bool]:
+    """`value` as a list of integers, and whether it was given as several."""
+    if isinstance(value, jax.Array | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, range | list | tuple):
+        values = [check_count(name, v) for v in value]
+        if not values:
+            raise ValueError(f"{name} must hold at least one number, got none.")
+        return values, True
+    return [check_count(name, value)], False
+
+
+def _width(p: Callable[[int], int] | None, n: int, epsilon: float) -> int:
+    return width_rule(n, epsilon) if p is None else check_count("p(n)", p(n))
+
+
+def _times(times: Any, dtype: Any) -> np.ndarray:
+    return np.asarray(check_times(times)).astype(dtype)
+
+
+def _cell_times(times: Any, t: dict[str, int], dtype: Any) -> np.ndarray:
+    return _times(times(t["n"], t["d"], t["p"]), dtype)
+
+
+def check_seeds(seeds: Any) -> list[int]:
+    """`seeds` as a list: a count k stands for 0 … k − 1."""
+    if isinstance(seeds, jax.Array | np.ndarray):
+        seeds = seeds.tolist()
+    if isinstance(seeds, range | list | tuple):
+        for seed in seeds:
+            if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+                raise ValueError(f"seeds must be integers ≥ 0, got {seed!r}.")
+        if len(set(seeds)) < len(seeds) or not seeds:
+            raise ValueError(f"seeds must be different and at least one, got {seeds}.")
+        return list(seeds)
+    return list(range(check_count("seeds", seeds)))
+
+
+def check_methods(method: Any) -> tuple[dict[str, AbstractMethod], bool]:
+    """`method` as label → method, and whether labels were given."""
+    given = isinstance(method, Mapping)
+    methods = dict(method) if given else {"": method}
+    if not methods:
+        raise ValueError("method must hold at least one method, got none.")
+    for label, one in methods.items():
+        if not isinstance(one, AbstractMethod) or not isinstance(label, str):
+            raise ValueError(
+                "method must be a method such as jaxflow.GradientDescent(1.0), or a "
+                'mapping such as {"descent": …, "flow": …}; got '
+                f"{label!r}: {type(one).__name__}."
+                if given
+                else "method must be a method such as jaxflow.GradientDescent(1.0), or "
+                'a mapping such as {"descent": …, "flow": …}; got '
+                f"{type(method).__name__}."
+            )
+    return methods, given
+
+
+def batches(items: Sequence[Any], size: int) -> list[list[Any]]:
+    """Equal parts of at most `size`, the last one shorter where it must be."""
+    count = -(-len(items) // size)
+    step = -(-len(items) // count)
+    return [list(items[i : i + step]) for i in range(0, len(items), step)]

@@ -1,0 +1,75 @@
+"""How the weights move: what every method has in common.
+
+A method is a frozen description; `simulate` is the verb. Numbers in it are arrays, so
+that changing them does not recompile.
+"""
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._problem.inputs import AbstractInputs
+from .._problem.run_problem import Problem
+from .._stops import AbstractStop
+from .._types import Neurons, Scalar, Weights
+
+# (time, weights, a) -> the values to record there. A method whose pairs slide along
+# their kinks gives the multipliers, (p, n), as a fourth argument.
+Recorder = Callable[..., dict[str, Any]]
+
+
+def rises(loss: Scalar, before: Scalar) -> Array:
+    """1 where a step raised the loss by more than rounding, else 0."""
+    slack = 1 + 64 * jnp.finfo(loss.dtype).eps
+    return (loss > slack * before).astype(jnp.int32)
+
+
+class Trajectory(eqx.Module):
+    """What a method hands back, in the coordinates of the run.
+
+    `rows` are the recorder's values, stacked on a leading axis T; those after `time`
+    are not meaningful.
+    """
+
+    times: Float[Array, " T"]
+    rows: dict[str, Any]
+    time: Scalar
+    weights: Weights
+    a: Neurons
+    result: Any
+    stats: dict[str, Array]
+
+
+class AbstractMethod(eqx.Module):
+    """Integrates a problem through given times."""
+
+    @property
+    @abc.abstractmethod
+    def rotation_invariant(self) -> bool:
+        """Whether the trajectory of w in R^d is the same in any coordinates, so that
+        the run may use a cheaper geometry than the user's."""
+
+    def lean(self) -> "AbstractMethod":
+        """The same method without what it counts at a cost, for ensembles."""
+        return self
+
+    @abc.abstractmethod
+    def working_numbers(self, inputs: AbstractInputs, pairs: int) -> int:
+        """About how many numbers a run with `pairs` = n p pairs holds while it is
+        computed, besides the problem itself."""
+
+    @abc.abstractmethod
+    def run(
+        self,
+        problem: Problem,
+        weights: Weights,
+        a: Neurons,
+        times: Float[Array, " T"],
+        stops: tuple[AbstractStop, ...],
+        record: Recorder,
+    ) -> Trajectory:
+        """The trajectory from t = 0 to the last of `times`, or to the first stop."""

@@ -1,0 +1,125 @@
+"""The examples, and the geometry that is chosen for them."""
+
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._checks import as_float_array, is_concrete
+from .._types import Examples
+from .inputs import (
+    AbstractInputs,
+    AntipodalInputs,
+    DenseInputs,
+    GramInputs,
+    OrthogonalInputs,
+)
+
+
+class Dataset(eqx.Module):
+    """n examples (x_i, y_i).
+
+    **Arguments:**
+
+    - `x`: the inputs: an array of shape (n, d), or one of the geometries
+      (`DenseInputs`, `GramInputs`, `OrthogonalInputs`, `AntipodalInputs`).
+    - `y`: the targets, shape (n,).
+
+    From a concrete array the cheapest exact geometry for a run is chosen: orthogonal
+    when XᵀX is diagonal to rounding, antipodal when the second half of the inputs is
+    opposite to an orthogonal first half, Gram when n < 2d, dense otherwise.
+    `data.geometry` says which. The networks that go with it keep their w in R^d all
+    the same. `Dataset(DenseInputs(x), y)`, and an array that is traced (inside jit or
+    vmap), stay dense.
+
+    Raises a ValueError when shapes disagree, numbers are not finite, or an input is the
+    zero vector.
+    """
+
+    inputs: AbstractInputs
+    targets: Examples
+    # What a run uses in place of `inputs`, and the unit vectors of its coordinates
+    # where it stores projections on them.
+    reduced: AbstractInputs
+    directions: Float[Array, "m d"] | None
+
+    def __init__(self, x: Any, y: Any):
+        inputs = x if isinstance(x, AbstractInputs) else DenseInputs(x)
+        targets = as_float_array("y", y, 1)
+        if targets.shape[0] != inputs.num_examples:
+            raise ValueError(
+                f"x holds {inputs.num_examples} examples but y holds "
+                f"{targets.shape[0]}. x must be (n, d) and y (n,)."
+            )
+        dtype = jnp.result_type(inputs.dtype, targets.dtype)
+        if is_concrete(targets) and not np.any(np.asarray(targets)):
+            raise ValueError("y must not be all zeros: there is nothing to learn.")
+        self.inputs = _cast(inputs, dtype)
+        self.targets = targets.astype(dtype)
+        self.reduced, self.directions = self.inputs, None
+        if isinstance(inputs, DenseInputs) and inputs is not x and is_concrete(x):
+            # Also inside jit, where jax.numpy would otherwise trace a constant.
+            with jax.ensure_compile_time_eval():
+                self.reduced, self.directions = _cheapest(_cast(inputs, dtype))
+
+    @property
+    def num_examples(self) -> int:
+        """n."""
+        return self.inputs.num_examples
+
+    @property
+    def geometry(self) -> str:
+        """The geometry that a run uses: dense, gram, orthogonal or antipodal."""
+        return type(self.reduced).__name__.removesuffix("Inputs").lower()
+
+    def __repr__(self) -> str:
+        return (
+            f"Dataset(n={self.num_examples}, inputs={type(self.inputs).__name__}, "
+            f"geometry={self.geometry!r}, dtype={self.targets.dtype})"
+        )
+
+
+def _cast(inputs: Any, dtype: Any) -> Any:
+    return jax.tree.map(lambda array: array.astype(dtype), inputs)
+
+
+def _cheapest(
+    inputs: DenseInputs,
+) -> tuple[AbstractInputs, Float[Array, "m d"] | None]:
+    """The geometry that gives the same flow at the least cost, and its unit vectors."""
+    x = inputs.x
+    n, d = x.shape
+    # Beyond 2d examples not even antipodal pairs fit, and Gram costs more than dense.
+    if n > 2 * d:
+        return inputs, None
+    lengths = inputs.norms
+    gram = inputs.gram()
+    if not bool(jnp.all(jnp.isfinite(gram)) & jnp.all(jnp.diag(gram) > 0)):
+        # Squares over- or underflow.
+        return inputs, None
+    cosines = gram / lengths[:, None] / lengths[None, :]
+    # Rounding in an inner product of d terms; anything above it is a correlation.
+    rounding = 8 * math.sqrt(d) * float(jnp.finfo(x.dtype).eps)
+    if _is_diagonal(cosines, rounding):
+        return OrthogonalInputs(lengths), x / lengths[:, None]
+    if n % 2 == 0:
+        m = n // 2
+        rest = cosines.at[jnp.arange(m), jnp.arange(m, n)].add(1.0)
+        rest = rest.at[jnp.arange(m, n), jnp.arange(m)].add(1.0)
+        if _is_diagonal(rest, rounding):
+            return (
+                AntipodalInputs(lengths[:m], lengths[m:]),
+                x[:m] / lengths[:m, None],
+            )
+    if n < 2 * d:
+        return GramInputs(0.5 * (gram + gram.T)), None
+    return inputs, None
+
+
+def _is_diagonal(cosines: Float[Array, "n n"], rounding: float) -> bool:
+    off_diagonal = cosines - jnp.diag(jnp.diag(cosines))
+    return bool(jnp.max(jnp.abs(off_diagonal)) <= rounding)

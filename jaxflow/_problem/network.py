@@ -1,0 +1,150 @@
+"""The network, its loss and the velocity of its gradient flow: one formula for all.
+
+h(x) = (1/p) Σ_j a_j (w_j·x)_+          (eq. 1)
+r_i  = y_i − h(x_i),   L = (1/2n) Σ_i r_i²   (eq. 2)
+d/dt (w, a) = −p ∇L                      (eq. 3), with σ'(0) = 0:
+
+    d/dt w_j = (a_j/n) Σ_i r_i 1[z_ji > 0] x_i
+    d/dt a_j = (1/n)  Σ_i r_i (z_ji)_+
+
+One step of gradient descent on p·L with learning rate η is one explicit Euler step of
+length η of this flow, so time is measured as learning rate × steps.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from .._checks import as_float_array, check_positive
+from .._linalg import product
+from .._types import Examples, Neurons, PairMask, Pairs, Scalar, Weights
+from .dataset import Dataset
+from .inputs import DenseInputs
+
+
+class Network(eqx.Module):
+    """p neurons: h(x) = (1/p) Σ_j a_j (w_j·x)_+.
+
+    **Arguments:**
+
+    - `w`: first layer, shape (p, d) for inputs given as an array. For
+      `OrthogonalInputs` w_ji = ⟨w_j, x_i/‖x_i‖⟩, shape (p, n); for `GramInputs`
+      w_ji = w_j·x_i, shape (p, n); for `AntipodalInputs` w_ji = ⟨w_j, e_i⟩, (p, n/2).
+    - `a`: second layer, shape (p,).
+    - `squared_norm`: ‖w_j‖², shape (p,), for the geometries that store projections of
+      w_j and cannot see the part outside the span of the inputs. Left out, that part is
+      taken to be zero.
+
+    Raises a ValueError when shapes disagree or numbers are not finite.
+    """
+
+    w: Weights
+    a: Neurons
+    squared_norm: Neurons | None
+
+    def __init__(self, w: Any, a: Any, squared_norm: Any = None):
+        w = as_float_array("w", w, 2)
+        a = as_float_array("a", a, 1)
+        if w.shape[0] != a.shape[0]:
+            raise ValueError(
+                f"w holds {w.shape[0]} neurons but a holds {a.shape[0]}. w must be "
+                "(p, d) and a (p,)."
+            )
+        if squared_norm is not None:
+            squared_norm = as_float_array("squared_norm", squared_norm, 1)
+            if squared_norm.shape != a.shape:
+                raise ValueError(
+                    f"squared_norm must be (p,) = {a.shape}, got {squared_norm.shape}."
+                )
+            check_positive("squared_norm", squared_norm, strictly=False)
+        dtype = jnp.result_type(w.dtype, a.dtype)
+        self.w = w.astype(dtype)
+        self.a = a.astype(dtype)
+        self.squared_norm = None if squared_norm is None else squared_norm.astype(dtype)
+
+    @property
+    def width(self) -> int:
+        """p."""
+        return self.a.shape[0]
+
+    def __repr__(self) -> str:
+        return f"Network(p={self.width}, w={self.w.shape}, dtype={self.w.dtype})"
+
+
+def check_fit(data: Dataset, network: Network) -> None:
+    """Raises a ValueError unless the network's weights belong to these inputs."""
+    expected = data.inputs.num_coordinates
+    if network.w.shape[1] != expected:
+        raise ValueError(
+            f"w has {network.w.shape[1]} coordinates per neuron, but "
+            f"{type(data.inputs).__name__} with n = {data.num_examples} stores "
+            f"{expected}: w must be (p, {expected})."
+        )
+    if network.squared_norm is not None and isinstance(data.inputs, DenseInputs):
+        raise ValueError(
+            "squared_norm is for geometries that store projections of w; with inputs "
+            "given by their coordinates ‖w_j‖² is that of w itself. Leave it out."
+        )
+
+
+def predict(data: Dataset, network: Network) -> Examples:
+    """h(x_i) of eq. 1 on the data, shape (n,)."""
+    check_fit(data, network)
+    z = data.inputs.preactivations(network.w)
+    return mean_activation(jax.nn.relu(z), network.a, network.width)
+
+
+def residuals(data: Dataset, network: Network) -> Examples:
+    """r_i = y_i − h(x_i), shape (n,)."""
+    return data.targets - predict(data, network)
+
+
+def loss(data: Dataset, network: Network) -> Scalar:
+    """L = (1/2n) Σ_i r_i² (eq. 2)."""
+    return half_mean_square(residuals(data, network), data.num_examples)
+
+
+def velocity(data: Dataset, network: Network) -> tuple[Weights, Neurons]:
+    """(d/dt w, d/dt a) = −p∇L with σ'(0) = 0 (eq. 3, 16), shaped like (w, a)."""
+    check_fit(data, network)
+    z = data.inputs.preactivations(network.w)
+    active = jax.nn.relu(z)
+    r = data.targets - mean_activation(active, network.a, network.width)
+    cotangent, a_velocity = pair_velocity(
+        active, z > 0, network.a, r, data.num_examples
+    )
+    return data.inputs.adjoint(cotangent), a_velocity
+
+
+def squared_norms(data: Dataset, network: Network) -> Neurons:
+    """‖w_j‖², shape (p,)."""
+    if network.squared_norm is not None:
+        return network.squared_norm
+    return data.inputs.squared_norms(network.w)
+
+
+def mean_activation(activations: Pairs, a: Neurons, p: Any) -> Examples:
+    """(1/p) Σ_j a_j (z_ji)_+, given the activations (z_ji)_+."""
+    return product(a, activations) / p
+
+
+def half_mean_square(r: Examples, n: Any) -> Scalar:
+    """(1/2n) Σ_i r_i²."""
+    return 0.5 * jnp.sum(r**2) / n
+
+
+def pair_velocity(
+    activations: Pairs, gates: PairMask | Pairs, a: Neurons, r: Examples, n: Any
+) -> tuple[Pairs, Neurons]:
+    """The flow in the space of pairs: ((a_j/n) r_i 1_ji, (1/n) Σ_i r_i (z_ji)_+).
+
+    `gates` are the 1_ji, or the multipliers in [0, 1] that stand for them on a slide.
+    """
+    cotangent = (a / n)[:, None] * r[None, :]
+    if gates.dtype == bool:
+        cotangent = jnp.where(gates, cotangent, 0)
+    else:
+        cotangent = gates * cotangent
+    return cotangent, product(activations, r) / n

@@ -1,0 +1,241 @@
+"""The laws of the initial networks.
+
+Independent neurons (`Initialisation`) or the groups of Section 4
+(`GroupInitialisation`). For inputs that are known by their Gram matrix or by their
+norms, the weights are drawn in the coordinates that the geometry stores. In a basis of
+the span of the inputs, w ~ N(0, I/d) has coordinates N(0, 1/d), and what ‖w‖² has
+beyond them is χ²_{d−m}/d.
+"""
+
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from .._checks import check_choice, check_positive, is_concrete
+from .._linalg import product
+from .._problem.dataset import Dataset
+from .._problem.inputs import DenseInputs, GramInputs, OrthogonalInputs
+from .._problem.network import Network
+from .._types import Neurons
+from .random_numbers import bartlett, chi_squares, draw_numbers
+
+# Weights whose law has no simple projection are drawn this many coordinates at a time.
+_BLOCK = 65_536
+
+
+class Initialisation(eqx.Module):
+    """Independent neurons: a law of w, and a given ‖w‖.
+
+    **Arguments:**
+
+    - `first_layer`: "gaussian" (w ~ N(0, I/d)) or "uniform" (coordinates ~ U(±1/√d)).
+    - `second_layer`: "exponential" (|a| − ‖w‖ ~ Exp(1), which satisfies Assumption 1)
+      or "balanced" (|a| = ‖w‖); signs are fair coins.
+    - `scale`: w is multiplied by it after a is drawn.
+    """
+
+    first_layer: str = eqx.field(static=True, default="gaussian")
+    second_layer: str = eqx.field(static=True, default="exponential")
+    scale: float = eqx.field(static=True, default=1.0)
+
+    def __check_init__(self) -> None:
+        check_choice("first_layer", self.first_layer, ("gaussian", "uniform"))
+        check_choice("second_layer", self.second_layer, ("exponential", "balanced"))
+        check_positive("scale", self.scale)
+
+    def __call__(self, key: PRNGKeyArray, data: Dataset, d: int, p: int) -> Network:
+        return self.draw(key, data, d, p, None)
+
+    def draw(
+        self,
+        key: PRNGKeyArray,
+        data: Dataset,
+        d: int,
+        p: int,
+        factor: Float[Array, "n m"] | None,
+    ) -> Network:
+        """`factor`: for Gram inputs, a known F with K = F Fᵀ."""
+        w_key, rest_key, size_key, sign_key = jax.random.split(key, 4)
+        inputs, dtype = data.inputs, data.targets.dtype
+        if isinstance(inputs, DenseInputs):
+            w = self._rows(w_key, p, inputs.num_coordinates, dtype)
+            norms = jnp.sum(w**2, axis=1)
+            stored = w
+        else:
+            if isinstance(inputs, GramInputs) and factor is None:
+                factor = _square_root(inputs, d)
+            m = inputs.num_coordinates if factor is None else factor.shape[1]
+            stored, outside = self._coordinates(w_key, rest_key, p, d, m, dtype)
+            norms = jnp.sum(stored**2, axis=1) + outside
+            if factor is not None:
+                stored = product(stored, factor.T)
+        sizes = jnp.sqrt(norms)
+        if self.second_layer == "exponential":
+            sizes = sizes + draw_numbers(jax.random.exponential, size_key, (p,), dtype)
+        a = sizes * draw_numbers(jax.random.rademacher, sign_key, (p,), dtype)
+        if isinstance(inputs, DenseInputs):
+            return Network(self.scale * stored, a)
+        return Network(self.scale * stored, a, self.scale**2 * norms)
+
+    def _rows(self, key: PRNGKeyArray, p: int, d: int, dtype: Any) -> Array:
+        if self.first_layer == "gaussian":
+            return draw_numbers(jax.random.normal, key, (p, d), dtype) / math.sqrt(d)
+        bound = 1 / math.sqrt(d)
+        return draw_numbers(jax.random.uniform, key, (p, d), dtype, -bound, bound)
+
+    def _coordinates(
+        self,
+        key: PRNGKeyArray,
+        rest_key: PRNGKeyArray,
+        p: int,
+        d: int,
+        m: int,
+        dtype: Any,
+    ) -> tuple[Array, Neurons]:
+        """Coordinates of p vectors of R^d on m random orthonormal directions, (p, m),
+        and the squared norm of what lies outside them, (p,)."""
+        if self.first_layer == "gaussian":
+            coordinates = draw_numbers(jax.random.normal, key, (p, m), dtype)
+            coordinates = coordinates / math.sqrt(d)
+            outside = jnp.zeros(p, dtype)
+            if d > m:
+                outside = draw_numbers(chi_squares(d - m), rest_key, (p,), dtype) / d
+            return coordinates, outside
+        # Not rotation-invariant by itself, but the directions are uniformly random. An
+        # orthonormal basis of the span of the p vectors is, relative to them, a random
+        # p-frame; its m first coordinates are (A Aᵀ + B Bᵀ)^{−1/2} A up to a rotation,
+        # with A (p, m) Gaussian and B Bᵀ Wishart with d − m degrees of freedom.
+        if p > d:
+            raise ValueError(
+                "the uniform law with projected inputs wants p ≤ d, got "
+                f"p = {p}, d = {d}. Pass the inputs as an array (n, d) instead."
+            )
+        scatter_of_rows = self._scatter(key, p, d, dtype)
+        near_key, far_key = jax.random.split(rest_key)
+        near = draw_numbers(jax.random.normal, near_key, (p, m), dtype)
+        scatter = product(near, near.T)
+        if d > m:
+            far = bartlett(far_key, p, d - m, dtype)
+            scatter = scatter + product(far, far.T)
+        frame = jax.scipy.linalg.solve_triangular(
+            jnp.linalg.cholesky(scatter), near, lower=True
+        )
+        coordinates = product(jnp.linalg.cholesky(scatter_of_rows), frame)
+        outside = jnp.diag(scatter_of_rows) - jnp.sum(coordinates**2, axis=1)
+        return coordinates, jnp.maximum(outside, 0)
+
+    def _scatter(self, key: PRNGKeyArray, p: int, d: int, dtype: Any) -> Array:
+        """W Wᵀ for p rows of the law in R^d, a block of coordinates at a time."""
+        blocks, rest = divmod(d, _BLOCK)
+        scale = math.sqrt(_BLOCK / d)
+
+        def add(i: Any, total: Array) -> Array:
+            rows = scale * self._rows(jax.random.fold_in(key, i), p, _BLOCK, dtype)
+            return total + product(rows, rows.T)
+
+        total = jax.lax.fori_loop(0, blocks, add, jnp.zeros((p, p), dtype))
+        if rest:
+            last = self._rows(jax.random.fold_in(key, blocks), p, rest, dtype)
+            total = total + rest / d * product(last, last.T)
+        return total
+
+
+class GroupInitialisation(eqx.Module):
+    """The group initialisation of Section 4 (eq. 9), on orthogonal inputs.
+
+    The n examples form p groups of k = n/p; neuron j is active on group j alone, lies
+    in its positive cone, and a_j = s_j ‖w_j‖ with s_j the sign of the group's targets.
+
+    **Arguments:**
+
+    - `cosine`: c₀ = cos(w_j(0), s_j y^j), in (0, 1]. At 1, w_j(0) points along the
+      targets of its group. Below 1, examples with small targets get more weight.
+    - `norm`: ‖w_j(0)‖.
+
+    Raises a ValueError when p does not divide n, the signs within a group differ, or no
+    vector of the positive cone has the cosine.
+    """
+
+    cosine: float = eqx.field(static=True, default=1.0)
+    norm: float = eqx.field(static=True, default=1.0)
+
+    def __check_init__(self) -> None:
+        if not 0 < self.cosine <= 1:
+            raise ValueError(f"cosine must lie in (0, 1], got {self.cosine}.")
+        check_positive("norm", self.norm)
+
+    def __call__(self, key: PRNGKeyArray, data: Dataset, d: int, p: int) -> Network:
+        inputs = data.inputs
+        if not isinstance(inputs, OrthogonalInputs) or (
+            is_concrete(inputs.norms)
+            and not np.allclose(inputs.norms, 1, rtol=1e-6, atol=0)
+        ):
+            raise ValueError(
+                "the group initialisation wants orthonormal inputs, such as "
+                "OrthogonalInputs(jnp.ones(n)) or sample_problem(inputs='orthonormal')."
+            )
+        k = group_size(data.num_examples, p)
+        groups = data.targets.reshape(p, k)
+        signs = jnp.sign(groups[:, 0])
+        if is_concrete(groups):
+            values = np.asarray(groups)
+            if not np.all(values * values[:, :1] > 0):
+                raise ValueError(
+                    "all targets of a group must have one sign; see "
+                    "group_targets(signs)."
+                )
+        sizes = jnp.abs(groups)
+        along = sizes / jnp.linalg.norm(sizes, axis=1, keepdims=True)
+        c = self.cosine
+        direction = along
+        if c < 1:
+            # The examples with the smallest targets make the least cosine with `along`;
+            # between the two, every vector is positive and one has cosine c.
+            few = max(1, int(k * c**2 / 4))
+            rank = jnp.argsort(jnp.argsort(sizes, axis=1), axis=1)
+            aside = (rank < few).astype(along.dtype) / math.sqrt(few)
+            overlap = jnp.sum(aside * along, axis=1, keepdims=True)
+            if is_concrete(overlap) and np.any(np.asarray(overlap) >= c):
+                raise ValueError(
+                    f"with k = {k} examples per group no weights in the positive cone "
+                    f"have cosine {c}; ask for more than {np.max(overlap):.3g}."
+                )
+            across = (aside - overlap * along) / jnp.sqrt(1 - overlap**2)
+            direction = c * along + math.sqrt(1 - c**2) * across
+        own = jnp.eye(p, dtype=along.dtype)[:, :, None]
+        w = self.norm * (own * direction[None, :, :]).reshape(p, p * k)
+        return Network(w, signs * self.norm)
+
+
+INITIALISATIONS: dict[str, Initialisation] = {
+    "gaussian": Initialisation(),
+    "uniform": Initialisation(first_layer="uniform"),
+    "balanced": Initialisation(second_layer="balanced"),
+}
+
+
+def group_size(n: int, p: int) -> int:
+    if n % p:
+        raise ValueError(
+            f"n = {n} examples do not form p = {p} groups of equal size; take n a "
+            "multiple of p."
+        )
+    return n // p
+
+
+def _square_root(inputs: GramInputs, d: int) -> Array:
+    """F (n, min(n, d)) with K = F Fᵀ."""
+    values, vectors = jnp.linalg.eigh(inputs.matrix)
+    rank = values > values[-1] * inputs.num_examples * jnp.finfo(values.dtype).eps
+    if is_concrete(rank) and np.sum(rank) > d:
+        raise ValueError(
+            f"the Gram matrix has rank {np.sum(rank)}: its inputs do not fit into "
+            f"dimension d = {d}."
+        )
+    root = vectors * jnp.sqrt(jnp.maximum(values, 0))[None, :]
+    return root[:, -min(inputs.num_examples, d) :]

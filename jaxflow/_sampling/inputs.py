@@ -1,0 +1,125 @@
+"""The laws of the inputs: (key, n, d, dtype) -> array (n, d) or an Inputs object.
+
+Where n < 2d the inputs uniform on the sphere or Gaussian are sampled through their Gram
+matrix, and neither the inputs nor the weights are ever formed in R^d. A Gaussian matrix
+G (n, d) is R Q with Q's rows orthonormal, uniformly random and independent of R, and R
+(n, min(n, d)) lower trapezoidal: R_ik ~ N(0, 1) below the diagonal, R_ii² ~ χ²_{d−i+1}
+(Bartlett). So d = 10⁹ costs what d = n costs.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from .._checks import (
+    check_choice,
+    check_count,
+    float_dtype,
+)
+from .._linalg import product
+from .._problem.inputs import (
+    AbstractInputs,
+    AntipodalInputs,
+    DenseInputs,
+    GramInputs,
+    OrthogonalInputs,
+)
+from .._types import Examples
+from .random_numbers import bartlett, draw_numbers
+
+InputLaw = Callable[[PRNGKeyArray, int, int, Any], Any]
+
+
+def sample_inputs(
+    key: PRNGKeyArray,
+    *,
+    n: int,
+    d: int,
+    inputs: str | InputLaw = "orthogonal",
+    dtype: Any = None,
+) -> AbstractInputs:
+    """Draws the inputs alone, as `sample_problem` does."""
+    dtype = float_dtype(dtype)
+    return draw_inputs(inputs, key, check_count("n", n), check_count("d", d), dtype)[0]
+
+
+Sampled = tuple[Any, Float[Array, "n m"] | None]
+
+
+def draw_inputs(
+    law: str | InputLaw, key: PRNGKeyArray, n: int, d: int, dtype: Any
+) -> Sampled:
+    """The inputs and, where they are Gram, a factor F with K = F Fᵀ."""
+    if callable(law):
+        return law(key, n, d, dtype), None
+    check_choice("inputs", law, INPUT_LAWS)
+    return INPUT_LAWS[law](key, n, d, dtype)
+
+
+def _norms(key: PRNGKeyArray, n: int, dtype: Any) -> Examples:
+    return draw_numbers(jax.random.uniform, key, (n,), dtype, 1, 2)
+
+
+def _sphere(key: PRNGKeyArray, n: int, d: int, dtype: Any) -> Sampled:
+    direction_key, norm_key = jax.random.split(key)
+    rows = _gaussian_rows(direction_key, n, d, dtype)
+    lengths = jnp.linalg.norm(rows, axis=1, keepdims=True)
+    return _dense_or_gram(
+        rows / lengths * _norms(norm_key, n, dtype)[:, None], n < 2 * d
+    )
+
+
+def _gaussian(key: PRNGKeyArray, n: int, d: int, dtype: Any) -> Sampled:
+    return _dense_or_gram(_gaussian_rows(key, n, d, dtype) / math.sqrt(d), n < 2 * d)
+
+
+def _orthogonal(key: PRNGKeyArray, n: int, d: int, dtype: Any) -> Sampled:
+    _check_room(n, d, "orthogonal inputs")
+    return OrthogonalInputs(_norms(key, n, dtype)), None
+
+
+def _orthonormal(key: PRNGKeyArray, n: int, d: int, dtype: Any) -> Sampled:
+    _check_room(n, d, "orthonormal inputs")
+    return OrthogonalInputs(jnp.ones(n, dtype)), None
+
+
+def _antipodal(key: PRNGKeyArray, n: int, d: int, dtype: Any) -> Sampled:
+    if n % 2:
+        raise ValueError(f"antipodal inputs come in pairs: n must be even, got {n}.")
+    _check_room(n // 2, d, "antipodal pairs")
+    positive, negative = jnp.split(_norms(key, n, dtype), 2)
+    return AntipodalInputs(positive, negative), None
+
+
+def _check_room(count: int, d: int, what: str) -> None:
+    if count > d:
+        raise ValueError(
+            f"dimension d = {d} holds at most {d} {what}, but {count} were asked for."
+        )
+
+
+def _gaussian_rows(key: PRNGKeyArray, n: int, d: int, dtype: Any) -> Array:
+    """A Gaussian matrix (n, d), or where n < 2d the same seen in a basis of its span,
+    (n, min(n, d))."""
+    if n < 2 * d:
+        return bartlett(key, n, d, dtype)
+    return draw_numbers(jax.random.normal, key, (n, d), dtype)
+
+
+def _dense_or_gram(rows: Array, as_gram: bool) -> Sampled:
+    if not as_gram:
+        return DenseInputs(rows), None
+    return GramInputs(product(rows, rows.T)), rows
+
+
+INPUT_LAWS: dict[str, Callable[[PRNGKeyArray, int, int, Any], Sampled]] = {
+    "sphere": _sphere,
+    "orthogonal": _orthogonal,
+    "orthonormal": _orthonormal,
+    "gaussian": _gaussian,
+    "antipodal": _antipodal,
+}
