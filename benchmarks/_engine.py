@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxflow
-from jaxflow._ensemble.program import Dynamics, Program, Run, prepare, signature, stack
-from jaxflow._ensemble.simulate_ensemble import _mesh
-from jaxflow._simulate import check_observers, check_stops
+from jaxflow._ensemble.program import Program, Work, prepare, signature, stack
+from jaxflow._ensemble.resources import device_mesh
+from jaxflow._simulate import Run, check_observers, check_stops
 
 from . import _machine
 from ._timing import seconds
@@ -77,8 +77,8 @@ class Fleet:
         most = _machine.cores() if cpu and not self.lockstep else 1
         self.workers = workers or most
         self.method = method.lean()
-        mesh = _mesh(jax.devices()[:1])
-        self.dynamics = Dynamics(self.method, check_stops(stop))
+        mesh = device_mesh(jax.devices()[:1])
+        self.work = Work.of_methods({"": self.method}, check_stops(stop))[""]
         self.program = Program(check_observers({}), mesh, self.lockstep)
         self.compile_seconds = 0.0
 
@@ -96,15 +96,15 @@ class Fleet:
     def compiled(self, batch: Run) -> Any:
         """The compiled program for a batch of this shape."""
         self.call(batch)
-        return self.program.compile(batch, self.dynamics)
+        return self.program.compile(batch, self.work)
 
     def call(self, batch: Run) -> Any:
         before = self.program.compilations
-        taken = seconds(lambda: self.program.compile(batch, self.dynamics))
+        taken = seconds(lambda: self.program.compile(batch, self.work))
         # Without what it takes to look up a program that is there.
         if self.program.compilations > before:
             self.compile_seconds += taken
-        return self.program.prepare(batch, self.dynamics)
+        return self.program.prepare(batch, self.work)
 
     def run_each(self, runs: list[Run], size: int = 16) -> list[dict[str, np.ndarray]]:
         """The outputs of each run, in their order, whatever their shapes."""

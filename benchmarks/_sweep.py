@@ -64,9 +64,9 @@ def _watch_compilation() -> list[float]:
     up a program and placing a batch are part of any call."""
     spent, original = [0.0], Program.compile
 
-    def timed(self: Program, batch: Any, dynamics: Any) -> Any:
+    def timed(self: Program, batch: Any, work: Any) -> Any:
         before, start = self.compilations, time.perf_counter()
-        found = original(self, batch, dynamics)
+        found = original(self, batch, work)
         if self.compilations > before:
             spent[0] += time.perf_counter() - start
         return found

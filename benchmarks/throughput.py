@@ -12,8 +12,7 @@ import jax
 import numpy as np
 
 import jaxflow
-from jaxflow._ensemble.resources import available_bytes
-from jaxflow._ensemble.simulate_ensemble import _mesh
+from jaxflow._ensemble.resources import available_bytes, device_mesh
 
 from . import _run
 from ._engine import Case, Fleet, Load, total
@@ -137,7 +136,7 @@ def _cell(
     start = [label, case.dtype, name, batch]
     fleet = Fleet(method)
     need = batch * fleet.workers * bytes_of(case, method)
-    room = min(parameters.largest, available_bytes(_mesh(jax.devices()[:1])))
+    room = min(parameters.largest, available_bytes(device_mesh(jax.devices()[:1])))
     if need > room:
         return [*start, f"left out: {need / 2**30:.3g} GiB", None, None, None]
     load = Load(fleet, case, batch, seed)

@@ -85,20 +85,16 @@ def methods(config: Config) -> Iterator[tuple[str, str, Any]]:
     for k in config.heun_inverse_steps:
         yield "heun", f"1/{k}", _heun(1 / k)
     for rtol in config.tsit5_rtols:
-        flow = jaxflow.GradientFlow(
-            rtol,
-            kinks="literal",
-            solver=diffrax.Tsit5(),
-            max_steps=config.tsit5_max_steps,
+        flow = jaxflow.LiteralFlow(
+            rtol, solver=diffrax.Tsit5(), max_steps=config.tsit5_max_steps
         )
         yield "tsit5", f"{rtol:g}", flow
     for tolerance in config.tolerances:
         yield "filippov", f"{tolerance:g}", jaxflow.FilippovFlow(tolerance)
 
 
-def _heun(step: float) -> jaxflow.GradientFlow:
-    return jaxflow.GradientFlow(
-        kinks="literal",
+def _heun(step: float) -> jaxflow.LiteralFlow:
+    return jaxflow.LiteralFlow(
         solver=diffrax.Heun(),
         controller=diffrax.ConstantStepSize(),
         first_step=step,

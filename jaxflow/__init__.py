@@ -1,16 +1,26 @@
 """jaxflow: the gradient flow of one-hidden-layer ReLU networks, in JAX."""
 
+# The statements of the paper, laid over any run.
+from . import theory as theory
+
+# Many runs.
 from ._ensemble.grid import run_key as run_key
 from ._ensemble.progress import Progress as Progress
 from ._ensemble.simulate_ensemble import simulate_ensemble as simulate_ensemble
+
+# How the weights move.
 from ._methods.base import AbstractMethod as AbstractMethod
+from ._methods.diffrax_flow import LiteralFlow as LiteralFlow
+from ._methods.diffrax_flow import RungeKuttaFlow as RungeKuttaFlow
 from ._methods.filippov_flow import FilippovFlow as FilippovFlow
 from ._methods.gradient_descent import GradientDescent as GradientDescent
 from ._methods.gradient_flow import GradientFlow as GradientFlow
+
+# What is recorded of a run.
 from ._observables import OBSERVABLES as OBSERVABLES
 from ._observables import Observable as Observable
-from ._observables import Snapshot as Snapshot
-from ._observables import certificate as certificate
+
+# What is trained.
 from ._problem.dataset import Dataset as Dataset
 from ._problem.inputs import AbstractInputs as AbstractInputs
 from ._problem.inputs import AntipodalInputs as AntipodalInputs
@@ -23,6 +33,8 @@ from ._problem.network import predict as predict
 from ._problem.network import residuals as residuals
 from ._problem.network import squared_norms as squared_norms
 from ._problem.network import velocity as velocity
+
+# Random problems.
 from ._sampling.correctly_activated import CorrectlyActivated as CorrectlyActivated
 from ._sampling.initialisation import GroupInitialisation as GroupInitialisation
 from ._sampling.initialisation import Initialisation as Initialisation
@@ -31,9 +43,13 @@ from ._sampling.problem import sample_problem as sample_problem
 from ._sampling.targets import group_targets as group_targets
 from ._sampling.targets import uniform_targets as uniform_targets
 from ._sampling.width_rule import width_rule as width_rule
+
+# One run, what is seen of it, when it ends and how.
 from ._simulate import simulate as simulate
+from ._snapshot import Snapshot as Snapshot
 from ._solution import Results as Results
 from ._solution import Solution as Solution
 from ._stops import AbstractStop as AbstractStop
 from ._stops import LossBelow as LossBelow
 from ._stops import Stationary as Stationary
+from ._stops import certificate as certificate

@@ -9,12 +9,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ._checks import check_times
-from ._methods.base import AbstractMethod, Trajectory
-from ._observables import OBSERVABLES, Observable, Snapshot, Start, cut
+from ._methods.base import AbstractMethod
+from ._observables import OBSERVABLES, Observable
 from ._problem.dataset import Dataset
 from ._problem.network import Network, check_fit
 from ._problem.padding import pad
 from ._problem.run_problem import Problem, counts, to_run_coordinates
+from ._snapshot import Snapshot, Start, cut
 from ._solution import Solution
 from ._stops import AbstractStop
 from ._types import Neurons, Pairs, Scalar, Weights
@@ -66,15 +67,8 @@ def simulate(
     data, network = jax.tree.map(
         lambda leaf: leaf.astype(dtype), (data, network), is_leaf=eqx.is_array
     )
-    return _simulate(
-        data,
-        network,
-        method,
-        times,
-        stops,
-        observers,
-        *counts(data, network),
-    )
+    dynamics = Dynamics(method, stops)
+    return _simulate(data, network, dynamics, times, observers, *counts(data, network))
 
 
 def check_stops(stop: Any) -> tuple[AbstractStop, ...]:
@@ -181,55 +175,117 @@ def _as_row(value: Any) -> Array:
     return array
 
 
-@compiled
-def _simulate(
+class Run(eqx.Module):
+    """One run at the sizes at which it is computed; or a batch, on a leading axis."""
+
+    problem: Problem
+    weights: Weights
+    a: Neurons
+    times: Float[Array, " T"]
+
+
+class Dynamics(eqx.Module):
+    """What moves a run, and what ends it."""
+
+    method: AbstractMethod
+    stops: tuple[AbstractStop, ...]
+
+
+class Given(eqx.Module):
+    """What a run was made of, before padding: observables of a lone run see this."""
+
+    data: Dataset
+    network: Network
+    problem: Problem
+    weights: Weights
+    a: Neurons
+
+
+class Outcome(eqx.Module):
+    """What a run was: its rows, with those after its end marked as missing, where it
+    ended, and how."""
+
+    times: Float[Array, " T"]
+    rows: dict[str, Any]
+    final: Snapshot
+    final_loss: Scalar
+    result: Any
+    stats: dict[str, Array]
+
+
+def make_run(
     data: Dataset,
     network: Network,
     method: AbstractMethod,
     times: Float[Array, " T"],
-    stops: tuple[AbstractStop, ...],
-    observers: Observers,
     n: Scalar,
     p: Scalar,
-) -> Solution:
+) -> tuple[Run, Given]:
+    """A user's problem in run coordinates, padded; n and p as `counts` gives them."""
     alike = method.rotation_invariant
     problem, weights, a = to_run_coordinates(data, network, n, p, reduce=alike)
     # An optimiser of the user's may move even what is zero.
     state = pad(problem, weights, a) if alike else (problem, weights, a)
+    return Run(*state, times), Given(data, network, problem, weights, a)
+
+
+def drive(
+    run: Run, dynamics: Dynamics, observers: Observers, given: Given | None = None
+) -> Outcome:
+    """The one driver: a run from its start to its end, alone or within an ensemble.
+
+    `given`: what observables are to see in place of the padded problem.
+    """
+    problem, state = run.problem, (run.problem, run.weights, run.a)
     loss = compiled_separately(Problem.loss_at, *state)
-    start = Start.of(data, network, problem, weights, a, loss)
-    recorder = Recorder(state[0], start, observers, problem)
-    run = integrate(method, *state, times, stops, recorder)
-    final = cut(problem, Snapshot(state[0], start, run.time, run.weights, run.a))
-    return Solution(
-        times=run.times,
-        loss=run.rows.pop("loss"),
-        curvature=run.rows.pop("curvature"),
-        average_curvature=run.rows.pop("average_curvature"),
-        observables=run.rows,
-        final=final.network,
-        final_time=run.time,
-        final_loss=compiled_separately(Problem.loss_at, state[0], run.weights, run.a),
-        result=run.result,
-        stats={**run.stats, "balance_drift": final.balance_drift},
+    if given is None:
+        start = Start.of(None, None, *state, loss)
+    else:
+        origin = (given.problem, given.weights, given.a)
+        start = Start.of(given.data, given.network, *origin, loss)
+    view = None if given is None else given.problem
+    recorder = Recorder(problem, start, observers, view)
+    end = dynamics.method.run(*state, run.times, dynamics.stops, recorder)
+    # Some roundings of slack: a recorded time and the clock may differ by them.
+    reached = end.times <= end.time * (1 + 8 * jnp.finfo(run.times.dtype).eps)
+    final = Snapshot(problem, start, end.time, end.weights, end.a)
+    if view is not None:
+        final = cut(view, final)
+    return Outcome(
+        times=end.times,
+        rows=jax.tree.map(lambda rows: _masked(rows, reached), end.rows),
+        final=final,
+        final_loss=compiled_separately(Problem.loss_at, problem, end.weights, end.a),
+        result=end.result,
+        stats={**end.stats, "balance_drift": final.balance_drift},
     )
 
 
-def integrate(
-    method: AbstractMethod,
-    problem: Problem,
-    weights: Weights,
-    a: Neurons,
+@compiled
+def _simulate(
+    data: Dataset,
+    network: Network,
+    dynamics: Dynamics,
     times: Float[Array, " T"],
-    stops: tuple[AbstractStop, ...],
-    recorder: Recorder,
-) -> Trajectory:
-    """One run, with the rows after its end marked as missing."""
-    run = method.run(problem, weights, a, times, stops, recorder)
-    # Some roundings of slack: a recorded time and the clock may differ by them.
-    reached = run.times <= run.time * (1 + 8 * jnp.finfo(times.dtype).eps)
-    rows = jax.tree.map(lambda rows: _masked(rows, reached), run.rows)
-    return eqx.tree_at(lambda run: run.rows, run, rows)
+    observers: Observers,
+    n: Scalar,
+    p: Scalar,
+) -> Solution:
+    run, given = make_run(data, network, dynamics.method, times, n, p)
+    outcome = drive(run, dynamics, observers, given)
+    rows = outcome.rows
+    return Solution(
+        times=outcome.times,
+        loss=rows.pop("loss"),
+        curvature=rows.pop("curvature"),
+        average_curvature=rows.pop("average_curvature"),
+        observables=rows,
+        final=outcome.final.network,
+        final_time=outcome.final.time,
+        final_loss=outcome.final_loss,
+        result=outcome.result,
+        stats=outcome.stats,
+    )
 
 
 def _masked(rows: Array, reached: Array) -> Array:

@@ -106,18 +106,18 @@ CASES = {
     "rtol is a list": (lambda: jaxflow.GradientFlow([1e-3, 1e-4]), "rtol.*one number"),
     "rtol is inf": (lambda: jaxflow.GradientFlow(np.inf), "rtol.*finite"),
     "solver is a class": (
-        lambda: jaxflow.GradientFlow(solver=diffrax.Tsit5),
+        lambda: jaxflow.RungeKuttaFlow(solver=diffrax.Tsit5),
         r"solver must be an instance",
     ),
     "controller is a name": (
-        lambda: jaxflow.GradientFlow(controller="pid"),
+        lambda: jaxflow.RungeKuttaFlow(controller="pid"),
         "controller must be an instance",
     ),
     "solver with memory": (
         lambda: simulate(
             data=jaxflow.Dataset(jaxflow.AntipodalInputs([1.0], [1.0]), [1.0, 2.0]),
             network=jaxflow.Network([[1.0]], [1.0]),
-            method=jaxflow.GradientFlow(
+            method=jaxflow.RungeKuttaFlow(
                 solver=diffrax.ReversibleHeun(), first_step=0.1
             ),
         ),
@@ -127,21 +127,25 @@ CASES = {
         lambda: simulate(
             data=jaxflow.Dataset(jaxflow.OrthogonalInputs([1.0, 1.0]), [1.0, 2.0]),
             network=jaxflow.Network([[1.0, 1.0]], [1.0]),
-            method=jaxflow.GradientFlow(
+            method=jaxflow.RungeKuttaFlow(
                 solver=diffrax.LeapfrogMidpoint(), first_step=0.1
             ),
         ),
         "LeapfrogMidpoint remembers",
     ),
     "solver without an error estimate": (
-        lambda: simulate(method=jaxflow.GradientFlow(solver=diffrax.Euler())),
+        lambda: simulate(method=jaxflow.LiteralFlow(solver=diffrax.Euler())),
         "does not estimate its error.*first_step",
+    ),
+    "kinks of correlated inputs": (
+        lambda: simulate(method=jaxflow.RungeKuttaFlow()),
+        "orthogonal and antipodal.*DenseInputs.*GradientFlow.*LiteralFlow",
     ),
     "rates": (lambda: jaxflow.GradientDescent([0.1, 0.2]), "learning_rate.*one number"),
     "rtol is 0": (lambda: jaxflow.GradientFlow(rtol=0.0), "rtol must be positive.*0"),
-    "atol < 0": (lambda: jaxflow.GradientFlow(atol=-1.0), "atol must be non-neg"),
+    "atol < 0": (lambda: jaxflow.RungeKuttaFlow(atol=-1.0), "atol must be non-neg"),
     "no first step": (
-        lambda: jaxflow.GradientFlow(controller=diffrax.ConstantStepSize()),
+        lambda: jaxflow.RungeKuttaFlow(controller=diffrax.ConstantStepSize()),
         "first_step",
     ),
     "max_steps is 0": (lambda: jaxflow.GradientFlow(max_steps=0), "at least 1"),

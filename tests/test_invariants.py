@@ -14,7 +14,7 @@ TIMES = np.array([1.0, 10.0, 50.0, 200.0])
 
 # Adaptive steps follow an error estimate, which is a small difference: rounding changes
 # them in their fifth digit. Constant ones show what rounding does to the flow itself.
-CONSTANT_STEPS = jaxflow.GradientFlow(
+CONSTANT_STEPS = jaxflow.RungeKuttaFlow(
     controller=diffrax.ConstantStepSize(), first_step=0.25
 )
 METHODS = {"flow": CONSTANT_STEPS, "descent": jaxflow.GradientDescent(1.0)}

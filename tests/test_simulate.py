@@ -61,7 +61,7 @@ def test_other_numbers_do_not_compile_anew(name):
 
     def run(seed, scale):
         method = (
-            jaxflow.GradientFlow(rtol=1e-5 * scale, atol=1e-7 * scale)
+            jaxflow.RungeKuttaFlow(rtol=1e-5 * scale, atol=1e-7 * scale)
             if name == "flow"
             else jaxflow.GradientDescent(0.1 * scale)
         )
@@ -91,7 +91,7 @@ def test_gradient_of_the_loss_with_respect_to_the_start(name):
     def final_loss(scale):
         network = jaxflow.Network(w, scale * jnp.asarray(a))
         method = {
-            "flow": jaxflow.GradientFlow(rtol=1e-10, kinks="literal", max_steps=2000),
+            "flow": jaxflow.LiteralFlow(rtol=1e-10, max_steps=2000),
             "descent": jaxflow.GradientDescent(0.05),
         }[name]
         run = jaxflow.simulate(data, network, method, times=[1.0], observe={})

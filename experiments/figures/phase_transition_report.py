@@ -205,7 +205,7 @@ def _draw_windows(axis: plt.Axes, measured: xr.Dataset, epsilon: float) -> None:
         colour = GROUP_COLOURS[j % 4]
         exact = [float(theory.GroupFlow(x, target).window(epsilon)) for x in log_np]
         axis.plot(log_np, exact, "-", color=colour, label=rf"$\|D_j\|={target:g}$")
-        printed = theory.printed_window(epsilon, target, log_np)
+        printed = theory.printed.window(epsilon, target, log_np)
         axis.plot(log_np, printed, ":", color=colour)
         _points(axis, measured, "window", j, colour, inverse=False)
         slope = window_fit(measured, j).slope
@@ -331,7 +331,7 @@ def norm_errors(run: xr.Dataset, j: int) -> tuple[np.ndarray, np.ndarray]:
     exact = np.exp(np.asarray(flow.log_squared_norm(tau)))
     times = tau * float(run.time_scale)
     printed = np.asarray(
-        theory.printed_squared_norm(times, float(run.n), float(run.p), flow)
+        theory.printed.squared_norm(times, float(run.n), float(run.p), flow)
     )
     simulated = run.squared_norm.values[:, j]
     return exact / simulated - 1, printed / simulated - 1
@@ -368,7 +368,7 @@ def _summary(records: xr.Dataset, measured: xr.Dataset) -> str:
         )
     for j, target in enumerate(flow.group.values):
         constant = 2 * np.log(float(theory.window_constant(epsilon))) / target
-        printed = float(theory.printed_window(epsilon, target, 1.0))
+        printed = float(theory.printed.window(epsilon, target, 1.0))
         row(
             f"window × log(np), ε = {epsilon:g}, ‖D‖ = {target:g}, n = {n}",
             f"{printed:.4g} (eq. 12, 74)",

@@ -21,7 +21,7 @@ def learned(sampled: Any, method: Any, n: int, p: int) -> tuple[Any, Any]:
     sol = trajectories(sampled, method, jnp.array([0.5, 1.0]) * end)
     covered, level = each(
         lambda d, w: (
-            theory.State.of(d, w, 0.0).covered,
+            jaxflow.Snapshot.of(d, w).covered,
             jaxflow.certificate(d.targets, n),
         ),
         *sampled,

@@ -51,7 +51,7 @@ def case(
         gamma = float(theory.orthogonal_limit(data, moments).gamma)
         found["γ₀"] = gamma
         found["γ₀ of eq. 66 over γ₀"] = (
-            float(theory.printed_orthogonal_deviation(data, moments)) / gamma
+            float(theory.printed.orthogonal_deviation(data, moments)) / gamma
         )
         found["deviation of sampled γ₀, standard errors"] = abs(
             float(sampled.gamma) - gamma

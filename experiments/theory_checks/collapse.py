@@ -35,11 +35,7 @@ def lost(z: Any, a: Any, target: Any, ratio: Any) -> Any:
     return floor >= y[1] ** 2 / 4 * (1 - 1e-9), left
 
 
-def unfitted(snapshot: jaxflow.Snapshot) -> Any:
-    return theory.unfitted_loss(theory.State.at(snapshot))
-
-
-OBSERVE = {"unfitted": unfitted}
+OBSERVE = {"unfitted": theory.unfitted_loss}
 
 
 def draw(key: Any, scale: float, low: float, high: float, target: float) -> Any:
@@ -59,8 +55,8 @@ def no_lower_limit(z: Any, target: Any) -> theory.CollapseRange:
 
 FORMS = {
     "no lower limit": no_lower_limit,
-    "printed": theory.printed_collapse_range,
-    "eq. 85": theory.proof_collapse_range,
+    "printed": theory.printed.collapse_range,
+    "eq. 85": theory.printed.proof_collapse_range,
     "invariant": theory.collapse_range,
 }
 

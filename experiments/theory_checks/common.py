@@ -53,17 +53,6 @@ class Size:
 QUICK, FULL = Size("quick"), Size("full")
 
 
-def state_observable(
-    function: Callable[[theory.State], Any],
-) -> Callable[[jaxflow.Snapshot], Any]:
-    """A function of a `theory.State` as an observable of `simulate`."""
-
-    def observe(snapshot: jaxflow.Snapshot) -> Any:
-        return function(theory.State.at(snapshot))
-
-    return observe
-
-
 @functools.cache
 def _sampler(n: int, d: int, p: int, inputs: Any, targets: Any, init: Any) -> Any:
     def one(key: Any) -> Any:

@@ -16,7 +16,6 @@ from .common import (
     each,
     grid,
     problems,
-    state_observable,
     time_scale,
     trajectories,
     verdict,
@@ -27,7 +26,7 @@ EPSILON = 0.05
 # sphere with ‖x‖ ~ U[1, 2] and |y| ~ U[1, 2].
 DIMENSION_CONSTANT = 120.0
 
-OBSERVE = {"floor": state_observable(theory.curvature_floor)}
+OBSERVE = {"floor": theory.curvature_floor}
 
 
 def outcome(
@@ -39,7 +38,7 @@ def outcome(
     sol = trajectories(sampled, method, grid(end, times), OBSERVE)
 
     def start(data: Any, network: Any) -> Any:
-        state = theory.State.of(data, network, interaction)
+        state = jaxflow.Snapshot.of(data, network, interaction=interaction)
         constant = theory.rate_constant(state.norms, state.targets) / state.n
         limit = theory.interaction_limit(state.norms, state.targets)
         level = jaxflow.certificate(data.targets, state.n)
@@ -126,7 +125,7 @@ def large_start() -> tuple[jaxflow.Dataset, jaxflow.Network]:
 def gap(size: Size) -> dict[str, float]:
     """Eq. 25 to 26 need L(0) ≤ (C_y⁺)²/2, which Theorem 1 does not ask for."""
     data, network = large_start()
-    state = theory.State.of(data, network)
+    state = jaxflow.Snapshot.of(data, network)
     assumed = theory.check_assumptions(data, network)
     if not (bool(assumed.holds) and bool(state.covered)):
         raise AssertionError("the example has to satisfy what Theorem 1 asks for")

@@ -16,7 +16,6 @@ from .common import (
     each,
     grid,
     problems,
-    state_observable,
     trajectories,
     verdict,
 )
@@ -24,11 +23,11 @@ from .common import (
 FLOW = jaxflow.GradientFlow(rtol=1e-8)
 
 OBSERVE = {
-    "lower": state_observable(theory.curvature_lower_bound),
-    "upper": state_observable(theory.curvature_upper_bound),
-    "printed_lower": state_observable(theory.printed_curvature_lower_bound),
-    "printed_upper": state_observable(theory.printed_curvature_upper_bound),
-    "first_upper": state_observable(theory.printed_first_upper_bound),
+    "lower": theory.curvature_lower_bound,
+    "upper": theory.curvature_upper_bound,
+    "printed_lower": theory.printed.curvature_lower_bound,
+    "printed_upper": theory.printed.curvature_upper_bound,
+    "first_upper": theory.printed.first_upper_bound,
     "signs": lambda s: jnp.sign(s.a),
     "balance_drift": jaxflow.OBSERVABLES["balance_drift"],
 }
@@ -93,11 +92,11 @@ def violations(size: Size, key: Any) -> dict[str, float]:
     return totals
 
 
-def one_neuron(norm: float, w: float, a: float) -> tuple[theory.State, float]:
+def one_neuron(norm: float, w: float, a: float) -> tuple[jaxflow.Snapshot, float]:
     """One neuron along one input, and its μ: the smallest case of Lemma 6."""
     data = jaxflow.Dataset(jnp.array([[norm]]), jnp.array([1.0]))
     network = jaxflow.Network(jnp.array([[w]]), jnp.array([a]))
-    state = theory.State.of(data, network)
+    state = jaxflow.Snapshot.of(data, network)
     return state, float(theory.curvature(data, network))
 
 
@@ -106,14 +105,14 @@ def counterexamples() -> dict[str, float]:
     state, mu = one_neuron(2.0, 0.3, 0.3)
     found = {
         "μ at ‖x‖ = 2, w = a = 0.3": mu,
-        "eq. 15 upper there": float(theory.printed_curvature_upper_bound(state)),
-        "eq. 22 first line there": float(theory.printed_first_upper_bound(state)),
+        "eq. 15 upper there": float(theory.printed.curvature_upper_bound(state)),
+        "eq. 22 first line there": float(theory.printed.first_upper_bound(state)),
         "upper as proved there": float(theory.curvature_upper_bound(state)),
     }
     state, mu = one_neuron(0.5, 0.1, 1.0)
     return found | {
         "μ at ‖x‖ = 1/2, w = 0.1, a = 1": mu,
-        "eq. 15 lower there": float(theory.printed_curvature_lower_bound(state)),
+        "eq. 15 lower there": float(theory.printed.curvature_lower_bound(state)),
         "lower as proved there": float(theory.curvature_lower_bound(state)),
     }
 
@@ -237,7 +236,7 @@ def floor_ratio(n: int) -> tuple[float, bool]:
     """μ over the right-hand side of eq. 6 in that example, and whether Assumptions 1
     and 2 hold there."""
     data, network = two_fitted_together(n)
-    state = theory.State.of(data, network)
+    state = jaxflow.Snapshot.of(data, network)
     ratio = theory.curvature(data, network) / theory.curvature_floor(state)
     assumed = theory.check_assumptions(data, network)
     # a = ‖w‖ was computed, so equality is up to rounding.

@@ -66,7 +66,7 @@ def closed_form(size: Size, key: Any) -> dict[str, float]:
         )
         q, loss = sol.observables["q"], sol.observables["group_loss"]
         exact = jnp.exp(wide.log_squared_norm(tau))
-        printed = theory.printed_squared_norm(times[:, None], n, p, wide)
+        printed = theory.printed.squared_norm(times[:, None], n, p, wide)
         numbers[f"‖w‖² error, c₀ = {cosine}"] = float(jnp.max(jnp.abs(exact / q - 1)))
         numbers[f"loss error, c₀ = {cosine}"] = float(
             jnp.max(jnp.abs(wide.loss(tau) - loss))
@@ -75,7 +75,7 @@ def closed_form(size: Size, key: Any) -> dict[str, float]:
             jnp.max(jnp.abs(printed / q - 1))
         )
         if cosine < 1:
-            cosine_printed = theory.printed_cosine(times[:, None], n, p, wide)
+            cosine_printed = theory.printed.cosine(times[:, None], n, p, wide)
             gap = jnp.abs(cosine_printed - wide.cosine_at(tau))
             numbers[f"cosine error of eq. 53, c₀ = {cosine}"] = float(jnp.max(gap))
     return numbers
@@ -102,7 +102,7 @@ def proposition_2(size: Size, key: Any) -> dict[str, float]:
                 if squares is None:
                     squares = data.inputs.squared_norms(network.w)
                 bounds = theory.group_bounds(1.0 * n, alpha, data.targets, squares)
-                printed = theory.printed_group_bounds(
+                printed = theory.printed.group_bounds(
                     1.0 * n, alpha, data.targets, squares
                 )
                 end = 4 * float(bounds.time)
@@ -172,7 +172,7 @@ def theorem_2(size: Size, key: Any) -> dict[str, float]:
             flow = theory.GroupFlow(log_np, target)
             window = float(flow.window(epsilon))
             limit = float(theory.window(epsilon, target, log_np))
-            printed = float(theory.printed_window(epsilon, target, log_np))
+            printed = float(theory.printed.window(epsilon, target, log_np))
             name = f"‖D‖ = {target:g}, np = 10^{exponent}"
             numbers[f"window/limit, {name}"] = window / limit
             numbers[f"window/printed, {name}"] = window / printed

@@ -24,9 +24,7 @@ def monte_carlo(size: Size, key: Any) -> dict[str, float]:
     worst, above_union, below_product = 0.0, np.inf, np.inf
     for p in widths:
         networks = jax.tree.map(lambda leaf, p=p: leaf[:, :p], wide)
-        covered = each(
-            lambda d, w: theory.State.of(d, w, interaction=0.0).covered, data, networks
-        )
+        covered = each(lambda d, w: jaxflow.Snapshot.of(d, w).covered, data, networks)
         exact = theory.coverage_probability(1.0 * positive, 1.0 * (N - positive), p)
         error = np.sqrt(np.sum(exact * (1 - exact))) / draws
         frequency = np.mean(covered)
@@ -54,7 +52,7 @@ def necessity(size: Size) -> dict[str, float]:
     for epsilon in epsilons:
         for n in 10.0**exponents:
             for positive in (n, n / 2):
-                p = int(theory.printed_necessary_width(n, epsilon))
+                p = int(theory.printed.necessary_width(n, epsilon))
                 q = int(theory.necessary_width(n, epsilon))
                 if min(p, q) < 1:
                     continue
@@ -69,7 +67,7 @@ def necessity(size: Size) -> dict[str, float]:
         ("n = 10^300, ε = 0.05, equal signs", 1e300, 1.0, 0.05),
         ("n = 10^300, ε = 0.5, mixed signs", 1e300, 0.5, 0.5),
     ):
-        p = int(theory.printed_necessary_width(n, epsilon))
+        p = int(theory.printed.necessary_width(n, epsilon))
         miss = theory.coverage_failure(share * n, (1 - share) * n, p)
         found[f"p at {name}"] = p
         found[f"1 − P(𝓘) at {name}"] = float(miss)
@@ -80,14 +78,12 @@ def counterexample(size: Size, key: Any) -> dict[str, float]:
     """The first of those by simulation: n = 1000 positive targets, p as printed."""
     n, epsilon = 1000, 0.9
     draws = size.of(20_000, 500)
-    p = int(theory.printed_necessary_width(n, epsilon))
+    p = int(theory.printed.necessary_width(n, epsilon))
     missed = 0
     for part in jax.random.split(key, size.of(20, 1)):
         keys = jax.random.split(part, draws // size.of(20, 1))
         data, networks = problems(keys, n=n, d=n, p=p, targets=positive_targets)
-        covered = each(
-            lambda d, w: theory.State.of(d, w, interaction=0.0).covered, data, networks
-        )
+        covered = each(lambda d, w: jaxflow.Snapshot.of(d, w).covered, data, networks)
         missed += int(np.sum(~covered))
     return {
         "frequency of misses, n = 1000, ε = 0.9": missed / draws,

@@ -16,7 +16,6 @@ from .common import (
     each,
     grid,
     problems,
-    state_observable,
     time_scale,
     trajectories,
     verdict,
@@ -25,12 +24,12 @@ from .common import (
 FLOW = jaxflow.GradientFlow(rtol=1e-7)
 
 
-def wrong_pairs(state: theory.State) -> Any:
+def wrong_pairs(state: jaxflow.Snapshot) -> Any:
     """The number of pairs that are active although a_j y_i < 0."""
     return jnp.sum(state.active & ~state.right_sign)
 
 
-def pairs(state: theory.State) -> Any:
+def pairs(state: jaxflow.Snapshot) -> Any:
     return state.preactivations
 
 
@@ -55,16 +54,17 @@ def extinction(size: Size, key: Any) -> dict[str, float]:
             continue
         keys = jax.random.split(jax.random.fold_in(key, len(name)), seeds)
         sampled = problems(keys, n=50, d=1_000_000, p=30, init=init)
-        states = each(lambda d, w: theory.State.of(d, w, 0.0), *sampled)
+        states = each(lambda d, w: jaxflow.Snapshot.of(d, w), *sampled)
+        preactivations = each(pairs, states)
         for form, function in (
             ("derived", theory.extinction_time),
-            ("printed", theory.printed_extinction_time),
+            ("printed", theory.printed.extinction_time),
         ):
             ends = each(function, states)
             wrong, shrunk, kept = 0, 0, 0
             for index in range(seeds):
                 data, network = jax.tree.map(lambda leaf, i=index: leaf[i], sampled)
-                if not bool(theory.State.of(data, network, 0.0).covered):
+                if not bool(jaxflow.Snapshot.of(data, network).covered):
                     continue
                 kept += 1
                 times = ends[index] * jnp.array([1.0, 1.5, 3.0])
@@ -72,7 +72,7 @@ def extinction(size: Size, key: Any) -> dict[str, float]:
                     data, network, FLOW, times=times, observe=EXTINCTION
                 )
                 wrong += int(sol.observables["wrong"][0])
-                before = states.preactivations[index]
+                before = preactivations[index]
                 right = (before > 0) & np.asarray(
                     network.a[:, None] * data.targets[None, :] > 0
                 )
@@ -85,10 +85,8 @@ def extinction(size: Size, key: Any) -> dict[str, float]:
     return numbers
 
 
-EXTINCTION = {"wrong": state_observable(wrong_pairs), "pairs": state_observable(pairs)}
-CEILING = {
-    "progress": state_observable(lambda s: jnp.max(s.progress)),
-}
+EXTINCTION = {"wrong": wrong_pairs, "pairs": pairs}
+CEILING = {"progress": lambda s: jnp.max(s.progress)}
 
 
 def ceiling(size: Size, key: Any) -> dict[str, float]:
@@ -101,11 +99,11 @@ def ceiling(size: Size, key: Any) -> dict[str, float]:
         p = int(theory.theorem_width(n, 0.05))
         keys = jax.random.split(jax.random.fold_in(key, n), seeds)
         sampled = problems(keys, n=n, d=1_000_000, p=p)
-        states = each(lambda d, w: theory.State.of(d, w, 0.0), *sampled)
+        states = each(lambda d, w: jaxflow.Snapshot.of(d, w), *sampled)
         sol = trajectories(sampled, FLOW, grid(20 * time_scale(n, p), 100), CEILING)
         alive = (sol.loss > 1e-24) & states_covered(states)[:, None]
         for form, function in (
-            ("printed", theory.printed_ceiling_constant),
+            ("printed", theory.printed.ceiling_constant),
             ("corrected", theory.ceiling_constant),
         ):
             constant = each(function, states)[:, None]
@@ -120,7 +118,7 @@ def ceiling(size: Size, key: Any) -> dict[str, float]:
     return numbers | idle_part()
 
 
-def states_covered(states: theory.State) -> Any:
+def states_covered(states: jaxflow.Snapshot) -> Any:
     return each(lambda s: s.covered, states)
 
 
@@ -134,12 +132,12 @@ def idle_part() -> dict[str, float]:
     y = jnp.where(jnp.arange(n) % 2 == 0, 1.0, -1.0)
     data = jaxflow.Dataset(jaxflow.OrthogonalInputs(jnp.ones(n)), y)
     network = jaxflow.Network(w, a, squares)
-    start = theory.State.of(data, network)
-    printed = theory.printed_ceiling_constant(start)
+    start = jaxflow.Snapshot.of(data, network)
+    printed = theory.printed.ceiling_constant(start)
     corrected = theory.ceiling_constant(start)
     times = [float(printed) * n]
     sol = jaxflow.simulate(data, network, FLOW, times=times, observe={})
-    end = theory.State.of(data, sol.final)
+    end = jaxflow.Snapshot.of(data, sol.final)
     return {
         # At this time the residuals are rounding; whatever their direction, μ is at
         # least the least eigenvalue.
@@ -165,7 +163,7 @@ def exponents(size: Size, key: Any) -> dict[str, float]:
             data, network = jaxflow.sample_problem(
                 jax.random.fold_in(jax.random.fold_in(key, n), seed), n=n, d=2000, p=p
             )
-            state = theory.State.of(data, network, 0.0)
+            state = jaxflow.Snapshot.of(data, network)
             if not bool(state.covered):
                 continue
             sol = jaxflow.simulate(data, network, FLOW, times=times, observe={})

@@ -81,9 +81,11 @@ def _array(array: np.ndarray) -> Any:
 def _code(thing: Any) -> dict[str, Any]:
     """The name and a digest of the source of a function or a class."""
     name = f"{getattr(thing, '__module__', '')}.{thing.__qualname__}"
-    # The package's own code is known by its version, which the records hold.
+    # The package's own code is known by its version, which the records hold, and by
+    # its public name, wherever the file lies.
     if name.startswith("jaxflow."):
-        return {"name": name}
+        public = [part for part in name.split(".") if not part.startswith("_")]
+        return {"name": ".".join(public)}
     try:
         source = inspect.getsource(thing).encode()
     except (OSError, TypeError):

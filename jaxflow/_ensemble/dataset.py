@@ -1,46 +1,40 @@
 """The results of an ensemble as one xarray.Dataset over its grid."""
 
 import os
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._methods.base import COUNTS, AbstractMethod
 from .._solution import Results
 from ..records._chunk import optional
 from .grid import Grid
 
+if TYPE_CHECKING:
+    import xarray
+
 # Records of more bytes than this stay on disk until they are asked for.
 _LOADED = 2**30
-# What a run has once. Everything else it has at each time.
-ONCE = frozenset(
-    {
-        "final_loss",
-        "final_time",
-        "result",
-        "velocity_evaluations",
-        "steps",
-        "accepted_steps",
-        "rejected_steps",
-        "kink_crossings",
-        "loss_increases",
-        "balance_drift",
-        "sliding_share",
-        "multiplier_residual",
-        "estimated_error",
-        "overflow",
-    }
+# Variables of every ensemble besides what its methods count, and names that its
+# coordinates have. What is recorded at each time has a time axis, the rest has none.
+_ALWAYS = frozenset(
+    ["t", "final_loss", "final_time", "result", "converged", "balance_drift"]
+)
+_COORDINATES = frozenset(
+    ["time", "seed", "n", "d", "p", "cell", "dynamics", "run", "id"]
 )
 
 
-# Names of the Dataset that no observable may have.
-RESERVED = frozenset(
-    ["t", "time", "seed", "n", "d", "p", "cell", "dynamics", "run", "id", "converged"]
-)
+def reserved_names(methods: Iterable[AbstractMethod]) -> frozenset[str]:
+    """Names of an ensemble's dataset that no observable may have."""
+    declared = [name for method in methods for name in method.statistics]
+    return _ALWAYS | _COORDINATES | frozenset(COUNTS) | frozenset(declared)
 
 
 def row_dims(name: str, ndim: int) -> tuple[str, ...]:
     """The dimensions of a variable after that of the runs."""
-    if name in ONCE:
+    if ndim == 0:
         return ()
     return ("time", *(f"{name}_{axis}" for axis in range(ndim - 1)))
 
@@ -56,7 +50,7 @@ def dataset_from_rows(
     names: list[str],
     rows: dict[str, Any],
     attributes: dict[str, Any],
-) -> Any:
+) -> "xarray.Dataset":
     """Rows (run, …) in any order, by the runs' names, as a Dataset over the grid."""
     xarray = optional("xarray")
 
@@ -98,7 +92,7 @@ def dataset_from_folder(
     seeds: list[int],
     folder: str | os.PathLike[str],
     attributes: dict[str, Any],
-) -> Any:
+) -> "xarray.Dataset":
     """The same from a folder; it stays on disk where it is large."""
     from .. import records
 

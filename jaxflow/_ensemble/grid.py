@@ -2,7 +2,7 @@
 
 import hashlib
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -233,10 +233,3 @@ def check_methods(method: Any) -> tuple[dict[str, AbstractMethod], bool]:
                 f"{type(method).__name__}."
             )
     return methods, given
-
-
-def batches(items: Sequence[Any], size: int) -> list[list[Any]]:
-    """Equal parts of at most `size`, the last one shorter where it must be."""
-    count = -(-len(items) // size)
-    step = -(-len(items) // count)
-    return [list(items[i : i + step]) for i in range(0, len(items), step)]

@@ -7,7 +7,7 @@ accelerator they run in lockstep (`vmap`), where the slowest decides.
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -15,55 +15,45 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from .._methods.base import AbstractMethod
-from .._observables import Snapshot, Start
 from .._problem.dataset import Dataset
 from .._problem.network import Network
-from .._problem.padding import pad
-from .._problem.run_problem import Problem, counts, to_run_coordinates
-from .._simulate import Observers, Recorder, integrate
+from .._problem.run_problem import counts
+from .._simulate import Dynamics, Observers, Run, drive, make_run
 from .._stops import AbstractStop
-from .._types import Neurons, Scalar, Weights
-from .._xla import compiled_separately, compiler_options
-
-AXIS = "run"
-
-# Statistics that one method alone has; others have NaN there, so that all runs of an
-# ensemble have the same variables.
-_OF_FILIPPOV = ("sliding_share", "multiplier_residual", "estimated_error")
-
-
-class Run(eqx.Module):
-    """One run at the sizes of the ladder; or a batch of them, on a leading axis."""
-
-    problem: Problem
-    weights: Weights
-    a: Neurons
-    times: Float[Array, " T"]
-
-    def idle(self) -> "Run":
-        """A run of no duration, to fill up a batch."""
-        return eqx.tree_at(lambda run: run.times, self, np.zeros_like(self.times))
+from .._types import Scalar
+from .._xla import compiler_options
+from .resources import AXIS
 
 
 def prepare(data: Dataset, network: Network, method: AbstractMethod, times: Any) -> Run:
     """A run as `simulate` makes it of a user's data and network."""
-    alike = method.rotation_invariant
     dtype = jnp.result_type(data.targets.dtype, network.w.dtype)
     data, network = jax.tree.map(lambda x: x.astype(dtype), (data, network))
-    problem, weights, a = _padded_start(data, network, *counts(data, network), alike)
+    run = _padded_run(
+        data, network, method, jnp.asarray(times, dtype), *counts(data, network)
+    )
     # On the host, where runs wait for the rest of their batch.
-    return jax.device_get(Run(problem, weights, a, jnp.asarray(times, dtype)))
+    return jax.device_get(run)
 
 
 @eqx.filter_jit
-def _padded_start(
-    data: Dataset, network: Network, n: Scalar, p: Scalar, alike: bool
-) -> tuple[Problem, Array, Array]:
-    state = to_run_coordinates(data, network, n, p, reduce=alike)
-    return pad(*state) if alike else state
+def _padded_run(
+    data: Dataset,
+    network: Network,
+    method: AbstractMethod,
+    times: Array,
+    n: Scalar,
+    p: Scalar,
+) -> Run:
+    return make_run(data, network, method, times, n, p)[0]
+
+
+def _idle(run: Run) -> Run:
+    """A run of no duration, to fill up a batch."""
+    return eqx.tree_at(lambda run: run.times, run, np.zeros_like(run.times))
 
 
 def signature(tree: Any) -> Any:
@@ -74,7 +64,7 @@ def signature(tree: Any) -> Any:
 
 def stack(runs: list[Run], size: int) -> Run:
     """A batch of `size` runs, filled up with idle ones."""
-    filled = runs + [runs[0].idle()] * (size - len(runs))
+    filled = runs + [_idle(runs[0])] * (size - len(runs))
     return jax.tree.map(lambda *leaves: np.stack(leaves), *filled)
 
 
@@ -87,11 +77,26 @@ def working_bytes(run: Run, method: AbstractMethod) -> int:
     return held + extra * run.a.dtype.itemsize
 
 
-class Dynamics(eqx.Module):
-    """What moves a run, and what ends it."""
+class Work(eqx.Module):
+    """What moves the runs of a batch, and the statistics that others of the ensemble
+    have and these may lack: all runs have the same variables."""
 
-    method: AbstractMethod
-    stops: tuple[AbstractStop, ...]
+    dynamics: Dynamics
+    statistics: tuple[tuple[str, type[float] | type[int]], ...] = eqx.field(static=True)
+
+    @classmethod
+    def of_methods(
+        cls, methods: Mapping[str, AbstractMethod], stops: tuple[AbstractStop, ...]
+    ) -> dict[str, "Work"]:
+        """The work of each of an ensemble's methods."""
+        declared: dict[str, type[float] | type[int]] = {}
+        for method in methods.values():
+            declared.update(method.statistics)
+        names = tuple((name, declared[name]) for name in sorted(declared))
+        return {
+            label: cls(Dynamics(method.lean(), stops), names)
+            for label, method in methods.items()
+        }
 
 
 @functools.lru_cache(maxsize=16)
@@ -114,8 +119,8 @@ class Program:
         self._shapes: dict[Any, Any] = {}
         self._observers = observers
 
-        def share(batch: Run, dynamics: Dynamics) -> dict[str, Array]:
-            one = functools.partial(_outputs, dynamics=dynamics, observers=observers)
+        def share(batch: Run, work: Work) -> dict[str, Array]:
+            one = functools.partial(_outputs, work=work, observers=observers)
             return jax.vmap(one)(batch) if lockstep else jax.lax.map(one, batch)
 
         whole: Any = share
@@ -135,14 +140,12 @@ class Program:
         return len(self._compiled)
 
     def check_shapes(
-        self, run: Run, dynamics: Dynamics, known: dict[str, Any]
+        self, run: Run, work: Work, known: dict[str, Any]
     ) -> dict[str, Any]:
         """The shapes of what a run gives; a ValueError where they are not `known`."""
-        key = signature(run), signature(dynamics)
+        key = signature(run), signature(work)
         if key not in self._shapes:
-            one = functools.partial(
-                _outputs, dynamics=dynamics, observers=self._observers
-            )
+            one = functools.partial(_outputs, work=work, observers=self._observers)
             found = jax.eval_shape(one, run)
             for name, shape in found.items():
                 if not hasattr(shape, "shape"):
@@ -161,55 +164,41 @@ class Program:
                 )
         return shapes
 
-    def prepare(
-        self, batch: Run, dynamics: Dynamics
-    ) -> Callable[[], dict[str, np.ndarray]]:
+    def prepare(self, batch: Run, work: Work) -> Callable[[], dict[str, np.ndarray]]:
         """A call that runs a batch and returns its outputs on the host. What depends on
         jax's settings happens here, since those are the thread's own."""
-        placed = self._placed(batch, dynamics)
+        placed = self._placed(batch, work)
         compiled = self.compile(*placed)
         return lambda: jax.device_get(compiled(*placed))
 
-    def compile(self, batch: Run, dynamics: Dynamics) -> Any:
+    def compile(self, batch: Run, work: Work) -> Any:
         """The compiled program for batches of this shape."""
-        key = signature(batch), signature(dynamics)
+        key = signature(batch), signature(work)
         if key not in self._compiled:
             # Arrays that are in their place already stay there.
-            lowered = self._jitted.lower(*self._placed(batch, dynamics))
+            lowered = self._jitted.lower(*self._placed(batch, work))
             self._compiled[key] = lowered.compile()
         return self._compiled[key]
 
-    def _placed(self, batch: Run, dynamics: Dynamics) -> tuple[Run, Any]:
+    def _placed(self, batch: Run, work: Work) -> tuple[Run, Any]:
         split = jax.sharding.NamedSharding(self.mesh, PartitionSpec(AXIS))
         same = jax.sharding.NamedSharding(self.mesh, PartitionSpec())
-        return jax.device_put(batch, split), jax.device_put(dynamics, same)
+        return jax.device_put(batch, split), jax.device_put(work, same)
 
 
-def _outputs(run: Run, dynamics: Dynamics, observers: Observers) -> dict[str, Array]:
-    loss = compiled_separately(Problem.loss_at, run.problem, run.weights, run.a)
-    start = Start.of(None, None, run.problem, run.weights, run.a, loss)
-    recorder = Recorder(run.problem, start, observers, None)
-    end = integrate(
-        dynamics.method,
-        run.problem,
-        run.weights,
-        run.a,
-        run.times,
-        dynamics.stops,
-        recorder,
-    )
-    final = Snapshot(run.problem, start, end.time, end.weights, end.a)
-    absent = jnp.asarray(jnp.nan, run.a.dtype)
+def _outputs(run: Run, work: Work, observers: Observers) -> dict[str, Array]:
+    """One run of a batch, as arrays by their names in the ensemble's dataset."""
+    outcome = drive(run, work.dynamics, observers)
+    dtype = run.a.dtype
     return {
-        **end.rows,
-        **{name: absent for name in _OF_FILIPPOV},
-        "overflow": jnp.int32(-1),
-        "t": end.times,
-        "final_loss": compiled_separately(
-            Problem.loss_at, run.problem, end.weights, end.a
-        ),
-        "final_time": end.time,
-        "result": end.result._value,
-        **end.stats,
-        "balance_drift": final.balance_drift,
+        **outcome.rows,
+        **{
+            name: jnp.int32(-1) if kind is int else jnp.asarray(jnp.nan, dtype)
+            for name, kind in work.statistics
+        },
+        "t": outcome.times,
+        "final_loss": outcome.final_loss,
+        "final_time": outcome.final.time,
+        "result": outcome.result._value,
+        **outcome.stats,
     }

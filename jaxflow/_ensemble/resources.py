@@ -1,15 +1,38 @@
-"""What the machine has: cores, and memory."""
+"""What the machine has: cores, devices, and memory."""
 
 import os
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
+# The axis along which runs are spread over devices.
+AXIS = "run"
 # The share of what is free that an ensemble takes unless told otherwise, and of the
 # memory maps that a process may have before programs are released.
 _SHARE = 0.75
+
+
+def device_mesh(devices: Any) -> Mesh:
+    """The devices to use, along the one axis of the runs; by default all of this
+    process."""
+    chosen = jax.local_devices() if devices is None else list(devices)
+    if not chosen:
+        raise ValueError("devices must hold at least one jax device, got none.")
+    for device in chosen:
+        if not isinstance(device, jax.Device):
+            raise ValueError(
+                "devices must be jax devices such as jax.local_devices()[:2], got "
+                f"{type(device).__name__}."
+            )
+        if device.process_index != jax.process_index():
+            raise ValueError(
+                f"devices must belong to this process, such as jax.local_devices(); "
+                f"{device} belongs to process {device.process_index}."
+            )
+    return Mesh(np.array(chosen), (AXIS,))
 
 
 def cores() -> int:

@@ -4,11 +4,9 @@ import contextlib
 import os
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
-import numpy as np
-from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray
 
 from .._checks import check_positive, float_dtype
@@ -16,25 +14,18 @@ from .._observables import Observable
 from .._sampling.problem import check_laws, sample_problem
 from .._simulate import check_observers, check_stops
 from ..records._chunk import optional
+from .batches import Batcher, expected_work
 from .config import describe
-from .dataset import ONCE, RESERVED, dataset_from_folder, dataset_from_rows
-from .engine import Engine, expected_work
-from .grid import (
-    Grid,
-    check_key,
-    check_methods,
-    check_seeds,
-    make_grid,
-    run_key,
-)
-from .program import (
-    AXIS,
-    Dynamics,
-    program,
-)
+from .dataset import reserved_names
+from .engine import Engine
+from .grid import check_key, check_methods, check_seeds, make_grid, run_key
+from .program import Work, program
 from .progress import Progress, Reporter
-from .resources import available_bytes, cores
+from .resources import available_bytes, cores, device_mesh
 from .storage import open_storage
+
+if TYPE_CHECKING:
+    import xarray
 
 _NOTHING: Mapping[str, Observable] = MappingProxyType({})
 
@@ -61,7 +52,7 @@ def simulate_ensemble(
     devices: Any = None,
     lockstep: bool | None = None,
     progress: bool | Callable[[Progress], Any] | None = None,
-) -> Any:
+) -> "xarray.Dataset":
     """Trains networks for all given n, d, p, methods and seeds.
 
         runs = jaxflow.simulate_ensemble(
@@ -135,8 +126,9 @@ def simulate_ensemble(
     check_key(key)
     methods, labelled = check_methods(method)
     stops, observers = check_stops(stop), check_observers(observe)
+    reserved = reserved_names(methods.values())
     for name in observers.functions:
-        if name in ONCE | RESERVED:
+        if name in reserved:
             raise ValueError(
                 f"observable {name!r} is a variable of every ensemble; give yours "
                 "another name."
@@ -147,7 +139,7 @@ def simulate_ensemble(
     seeds = check_seeds(seeds)
     if memory is not None:
         check_positive("memory", memory)
-    mesh = _mesh(devices)
+    mesh = device_mesh(devices)
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     lockstep = not on_cpu if lockstep is None else lockstep
     processes = jax.process_count()
@@ -156,14 +148,14 @@ def simulate_ensemble(
             f"{processes} processes share this ensemble and need a folder= that all of "
             "them see."
         )
-    laws = {"inputs": inputs, "targets": targets, "init": init, "dtype": dtype}
+    laws = {"inputs": inputs, "targets": targets, "init": init}
     config = {
         "key": describe(jax.random.key_data(key)),
         "generator": str(jax.random.key_impl(key)),
         "dtype": str(dtype),
         # jax draws signs from numbers of the default precision.
         "default dtype": str(float_dtype(None)),
-        **{name: describe(laws[name]) for name in ("inputs", "targets", "init")},
+        **{name: describe(law) for name, law in laws.items()},
         "methods": describe({label: one.lean() for label, one in methods.items()}),
         "number of times": plan.cells[0].times.size,
         "stop": describe(stops),
@@ -175,20 +167,26 @@ def simulate_ensemble(
         done = storage.finished()
         mine = runs[jax.process_index() :: processes]
         todo = [(cell, seed) for cell, seed in mine if cell.run_name(seed) not in done]
-        engine = Engine(
-            program=program(observers, mesh, lockstep),
-            dynamics={k: Dynamics(one.lean(), stops) for k, one in methods.items()},
+        compiled = program(observers, mesh, lockstep)
+        workers = cores() if on_cpu and mesh.size == 1 and not lockstep else 1
+        batcher = Batcher(
+            compiled,
+            Work.of_methods(methods, stops),
             draw=lambda cell, seed: sample_problem(
                 run_key(key, cell.n, cell.d, cell.p, seed),
                 n=cell.n,
                 d=cell.d,
                 p=cell.p,
-                **laws,
+                inputs=inputs,
+                targets=targets,
+                init=init,
+                dtype=dtype,
             ),
             memory=memory or available_bytes(mesh),
-            workers=cores() if on_cpu and mesh.size == 1 and not lockstep else 1,
+            workers=workers,
             lockstep=lockstep,
         )
+        engine = Engine(compiled, batcher, workers=workers, lockstep=lockstep)
         reporter = Reporter(
             progress, len(todo), sum(expected_work(cell) for cell, _ in todo)
         )
@@ -202,30 +200,4 @@ def simulate_ensemble(
         from jax.experimental.multihost_utils import sync_global_devices
 
         sync_global_devices("jaxflow.simulate_ensemble")
-    return _assembled(plan, seeds, storage, folder, engine.attributes())
-
-
-def _assembled(
-    plan: Grid, seeds: list[int], storage: Any, folder: Any, attributes: dict[str, Any]
-) -> Any:
-    if folder is None:
-        return dataset_from_rows(plan, seeds, storage.names, storage.rows(), attributes)
-    return dataset_from_folder(plan, seeds, folder, attributes)
-
-
-def _mesh(devices: Any) -> Mesh:
-    chosen = jax.local_devices() if devices is None else list(devices)
-    if not chosen:
-        raise ValueError("devices must hold at least one jax device, got none.")
-    for device in chosen:
-        if not isinstance(device, jax.Device):
-            raise ValueError(
-                "devices must be jax devices such as jax.local_devices()[:2], got "
-                f"{type(device).__name__}."
-            )
-        if device.process_index != jax.process_index():
-            raise ValueError(
-                f"devices must belong to this process, such as jax.local_devices(); "
-                f"{device} belongs to process {device.process_index}."
-            )
-    return Mesh(np.array(chosen), (AXIS,))
+    return storage.dataset(plan, seeds, engine.attributes())

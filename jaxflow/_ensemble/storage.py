@@ -1,45 +1,65 @@
 """Where finished runs go: into memory, or chunk by chunk into a folder."""
 
+import abc
 import contextlib
+import os
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
-from .dataset import row_dims
+from .. import records
+from .dataset import dataset_from_folder, dataset_from_rows, row_dims
+from .grid import Grid
+
+if TYPE_CHECKING:
+    import xarray
 
 
-@contextlib.contextmanager
-def open_storage(folder: Any, config: dict[str, Any]) -> Iterator[Any]:
-    if folder is None:
-        yield MemoryStorage()
-        return
-    from .. import records
+class AbstractStorage(abc.ABC):
+    """Takes rows of runs by their names, and gives them back as a dataset."""
 
-    with records.open_folder(folder, config, part=jax.process_index()) as opened:
-        yield FolderStorage(opened)
+    @abc.abstractmethod
+    def finished(self) -> set[str]:
+        """The names of the runs that need not be computed."""
+
+    @abc.abstractmethod
+    def write(self, names: list[str], rows: dict[str, np.ndarray]) -> None:
+        """Keeps the rows of these runs."""
+
+    @abc.abstractmethod
+    def dataset(
+        self, grid: Grid, seeds: list[int], attributes: dict[str, Any]
+    ) -> "xarray.Dataset":
+        """All runs of the grid, once everything is written."""
 
 
-class MemoryStorage:
+class MemoryStorage(AbstractStorage):
     def __init__(self) -> None:
-        self.names: list[str] = []
+        self._names: list[str] = []
         self._rows: list[dict[str, np.ndarray]] = []
 
     def finished(self) -> set[str]:
         return set()
 
     def write(self, names: list[str], rows: dict[str, np.ndarray]) -> None:
-        self.names += names
+        self._names += names
         self._rows.append(rows)
 
-    def rows(self) -> dict[str, np.ndarray]:
-        return {k: np.concatenate([r[k] for r in self._rows]) for k in self._rows[0]}
+    def dataset(
+        self, grid: Grid, seeds: list[int], attributes: dict[str, Any]
+    ) -> "xarray.Dataset":
+        first = self._rows[0]
+        rows = {k: np.concatenate([r[k] for r in self._rows]) for k in first}
+        return dataset_from_rows(grid, seeds, self._names, rows, attributes)
 
 
-class FolderStorage:
-    def __init__(self, opened: Any) -> None:
-        self._opened = opened
+class FolderStorage(AbstractStorage):
+    def __init__(
+        self, folder: str | os.PathLike[str], opened: records.RecordFolder
+    ) -> None:
+        self._folder, self._opened = folder, opened
 
     def finished(self) -> set[str]:
         return self._opened.finished()
@@ -47,3 +67,20 @@ class FolderStorage:
     def write(self, names: list[str], rows: dict[str, np.ndarray]) -> None:
         dims = {k: ("run", *row_dims(k, v.ndim - 1)) for k, v in rows.items()}
         self._opened.write(rows, names, dims)
+
+    def dataset(
+        self, grid: Grid, seeds: list[int], attributes: dict[str, Any]
+    ) -> "xarray.Dataset":
+        return dataset_from_folder(grid, seeds, self._folder, attributes)
+
+
+@contextlib.contextmanager
+def open_storage(
+    folder: str | os.PathLike[str] | None, config: dict[str, Any]
+) -> Iterator[AbstractStorage]:
+    """Memory, or a folder of this configuration."""
+    if folder is None:
+        yield MemoryStorage()
+        return
+    with records.open_folder(folder, config, part=jax.process_index()) as opened:
+        yield FolderStorage(folder, opened)

@@ -5,8 +5,9 @@ that changing them does not recompile.
 """
 
 import abc
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -21,18 +22,22 @@ from .._types import Neurons, Scalar, Weights
 # their kinks gives the multipliers, (p, n), as a fourth argument.
 Recorder = Callable[..., dict[str, Any]]
 
-
-def rises(loss: Scalar, before: Scalar) -> Array:
-    """1 where a step raised the loss by more than rounding, else 0."""
-    slack = 1 + 64 * jnp.finfo(loss.dtype).eps
-    return (loss > slack * before).astype(jnp.int32)
+# What every method counts, see `Solution.stats`.
+COUNTS = (
+    "velocity_evaluations",
+    "steps",
+    "accepted_steps",
+    "rejected_steps",
+    "kink_crossings",
+    "loss_increases",
+)
 
 
 class Trajectory(eqx.Module):
     """What a method hands back, in the coordinates of the run.
 
     `rows` are the recorder's values, stacked on a leading axis T; those after `time`
-    are not meaningful.
+    are not meaningful. `stats` holds `COUNTS` and what the method declares.
     """
 
     times: Float[Array, " T"]
@@ -46,6 +51,10 @@ class Trajectory(eqx.Module):
 
 class AbstractMethod(eqx.Module):
     """Integrates a problem through given times."""
+
+    # The statistics that a run may report besides `COUNTS`: numbers, which are NaN in
+    # an ensemble where a run has none, and counts, which are −1 there.
+    statistics: ClassVar[Mapping[str, type[float] | type[int]]] = MappingProxyType({})
 
     @property
     @abc.abstractmethod
@@ -73,3 +82,9 @@ class AbstractMethod(eqx.Module):
         record: Recorder,
     ) -> Trajectory:
         """The trajectory from t = 0 to the last of `times`, or to the first stop."""
+
+
+def rises(loss: Scalar, before: Scalar) -> Array:
+    """1 where a step raised the loss by more than rounding, else 0."""
+    slack = 1 + 64 * jnp.finfo(loss.dtype).eps
+    return (loss > slack * before).astype(jnp.int32)

@@ -6,7 +6,9 @@ there, and its order and its error estimate mean nothing. `filippov_scheme.py` h
 scheme that is used instead; here its steps are chosen, recorded and stopped.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -16,25 +18,23 @@ from jaxtyping import Array, Float, Int
 from .._checks import check_count, check_positive
 from .._problem.inputs import AbstractInputs
 from .._problem.run_problem import Problem
-from .._solution import Results
-from .._stops import AbstractStop, margins
-from .._types import Neurons, Scalar, Weights
+from .._stops import AbstractStop
+from .._types import Neurons, Pairs, Scalar, Weights
 from .base import AbstractMethod, Recorder, Trajectory
 from .filippov_scheme import Place, Scheme
+from .loop import (
+    GOING_ON,
+    VANISHED,
+    AbstractStepper,
+    march,
+    outcome_at,
+    outcome_within,
+    towards,
+)
+from .step_size import FIRST_STEP, STABILITY_BOUND, next_step_factor
 
-# The next step is at most _GROWTH times the last, and a step that is made again at
-# least _SHRINKAGE times as long as before.
-_GROWTH, _SHRINKAGE, _SAFETY = 1.5, 0.3, 0.85
-# The longest step, in units of 1/(largest curvature): the scheme's stability bound.
-_STABILITY = 2.0
-# The first step, in the same units. A pair that grazes its kink early takes one of two
-# ways, and a first step of 0.01 doubles the error of a run at tolerance 1e-5.
-_FIRST = 0.001
 # A stop is located by at most this many shortened steps.
 _LOCATING = 12
-# A run's outcome while it goes on, once its loss is no longer finite, and once its step
-# is lost in rounding. A number ≥ 0 is the index of the stop that was met.
-_GOING_ON, _DIVERGED, _VANISHED = -1, -2, -3
 
 
 class FilippovFlow(AbstractMethod):
@@ -66,6 +66,15 @@ class FilippovFlow(AbstractMethod):
 
     Raises a ValueError when a number is not positive and finite.
     """
+
+    statistics: ClassVar[Mapping[str, type[float] | type[int]]] = MappingProxyType(
+        {
+            "sliding_share": float,
+            "multiplier_residual": float,
+            "estimated_error": float,
+            "overflow": int,
+        }
+    )
 
     tolerance: Any
     first_step: Any
@@ -111,64 +120,16 @@ class FilippovFlow(AbstractMethod):
         record: Recorder,
     ) -> Trajectory:
         dtype = a.dtype
-        largest = self.largest_step
-        control = _Control(
+        first, largest = self.first_step, self.largest_step
+        stepper = _Stepper(
             scheme=Scheme(problem, self.sliding_candidates),
             stops=stops,
             tolerance=self.tolerance.astype(dtype),
+            first_step=None if first is None else first.astype(dtype),
             largest_step=jnp.inf if largest is None else largest.astype(dtype),
+            max_steps=self.max_steps,
         )
-        first = None if self.first_step is None else self.first_step.astype(dtype)
-        start = control.start(weights, a, first)
-
-        def until(state: _State, target: Scalar) -> tuple[_State, Any]:
-            state = jax.lax.while_loop(
-                lambda s: (
-                    (s.place.time < target)
-                    & (s.outcome == _GOING_ON)
-                    & (s.steps < self.max_steps)
-                ),
-                lambda s: control.advance(s, target),
-                state,
-            )
-            at = state.place
-            return state, record(at.time, at.weights, at.a, at.multipliers)
-
-        final, rows = jax.lax.scan(until, start, times)
-        result = Results.where(
-            final.place.time < times[-1],
-            Results.max_steps_reached,
-            Results.reached_time,
-        )
-        for index, stop in enumerate(stops):
-            result = Results.where(final.outcome == index, stop.result, result)
-        for code, name in (
-            (_DIVERGED, Results.diverged),
-            (_VANISHED, Results.step_size_vanished),
-        ):
-            result = Results.where(final.outcome == code, name, result)
-        place, report = final.place, final.place.report
-        return Trajectory(
-            times=times,
-            rows=rows,
-            time=place.time,
-            weights=place.weights,
-            a=place.a,
-            result=result,
-            stats={
-                # Two at the start: the residuals, and the first velocity of z.
-                "velocity_evaluations": final.steps + 2,
-                "steps": final.steps,
-                "accepted_steps": report.accepted,
-                "rejected_steps": final.steps - report.accepted,
-                "kink_crossings": report.crossings,
-                "loss_increases": report.increases,
-                "sliding_share": report.sliding,
-                "multiplier_residual": report.residual,
-                "estimated_error": report.error,
-                "overflow": report.overflow,
-            },
-        )
+        return march(stepper, weights, a, times, stops, record)
 
 
 class _State(eqx.Module):
@@ -180,60 +141,55 @@ class _State(eqx.Module):
     overshoots: Int[Array, ""]
     outcome: Int[Array, ""]
 
+    @property
+    def clock(self) -> Scalar:
+        return self.place.time
 
-class _Control(eqx.Module):
-    """The choice of each step."""
+
+class _Stepper(AbstractStepper):
+    """The choice of each step of `Scheme`."""
 
     scheme: Scheme
     stops: tuple[AbstractStop, ...]
     tolerance: Scalar
+    first_step: Scalar | None
     largest_step: Any
+    max_steps: int | None = eqx.field(static=True)
 
-    def start(self, weights: Weights, a: Neurons, first_step: Scalar | None) -> _State:
+    def init(self, weights: Weights, a: Neurons) -> _State:
+        problem = self.scheme.problem
         place, field = self.scheme.start(weights, a)
-        outcome = jnp.int32(_GOING_ON)
-        found = margins(self.stops, self.scheme.problem, field)
-        for index, margin in enumerate(found):
-            met = (outcome == _GOING_ON) & (margin <= 0)
-            outcome = jnp.where(met, index, outcome)
+        loss, curvature = problem.loss(field.residuals), problem.curvature(field)
+        first_step = self.first_step
         if first_step is None:
-            first_step = _FIRST / self.scheme.fastest_rate(place)
+            first_step = FIRST_STEP / self.scheme.fastest_rate(place)
         return _State(
             place=place,
             next_step=first_step,
             steps=jnp.int32(0),
             overshoots=jnp.int32(0),
-            outcome=jnp.where(jnp.isfinite(place.loss), outcome, _DIVERGED),
+            outcome=outcome_at(self.stops, problem, loss, curvature),
         )
 
-    def advance(self, state: _State, target: Scalar) -> _State:
-        """Proposes a step towards `target`, takes it or not, and chooses the next."""
+    def step(self, state: _State, mark: Array) -> _State:
+        """Proposes a step towards `mark`, takes it or not, and chooses the next."""
         place = state.place
         rate = self.scheme.fastest_rate(place)
-        longest = jnp.minimum(self.largest_step, _STABILITY / rate)
+        longest = jnp.minimum(self.largest_step, STABILITY_BOUND / rate)
         wanted = jnp.minimum(state.next_step, longest)
-        step, lands = _towards(wanted, target - place.time)
+        step, lands = towards(wanted, mark - place.time)
         new, error = self.scheme.step(place, step, rate)
-        # No rounding between a requested time and the clock.
-        new = eqx.tree_at(lambda p: p.time, new, jnp.where(lands, target, new.time))
-        sound = jnp.isfinite(error)
-        rising = self._rises(place, new)
-        within = sound & ~rising & (error <= self.tolerance)
-        factor = _SAFETY * jnp.cbrt(
-            self.tolerance / jnp.maximum(error, jnp.finfo(error.dtype).tiny)
+        # No rounding between a recorded time and the clock.
+        new = eqx.tree_at(lambda p: p.time, new, jnp.where(lands, mark, new.time))
+        within, factor = next_step_factor(
+            error, self.tolerance, rising=self._rises(place, new)
         )
-        factor = jnp.where(
-            within,
-            jnp.clip(factor, _SHRINKAGE, _GROWTH),
-            jnp.clip(factor, _SHRINKAGE, jnp.where(rising, 0.5, 0.9)),
-        )
-        factor = jnp.where(sound, factor, 0.2)
         index, fraction = self._stop(place, new)
         overshot = within & (index >= 0) & (fraction < 1)
         overshot &= state.overshoots < _LOCATING
         accepted = within & ~overshot
         following = step * jnp.where(overshot, fraction, factor)
-        # A step shortened to land on a requested time does not shorten the next.
+        # A step shortened to land on a recorded time does not shorten the next.
         following = jnp.where(
             accepted & (step < wanted),
             jnp.maximum(following, wanted * jnp.minimum(factor, 1)),
@@ -241,7 +197,7 @@ class _Control(eqx.Module):
         )
         vanished = ~accepted & (following * rate <= jnp.finfo(step.dtype).eps)
         vanished |= ~accepted & (place.time + following == place.time)
-        outcome = jnp.where(accepted & (index >= 0), index, _GOING_ON)
+        outcome = jnp.where(accepted & (index >= 0), index, GOING_ON)
         return _State(
             place=jax.tree.map(
                 lambda after, before: jnp.where(accepted, after, before), new, place
@@ -249,8 +205,28 @@ class _Control(eqx.Module):
             next_step=following,
             steps=state.steps + 1,
             overshoots=state.overshoots + overshot.astype(jnp.int32),
-            outcome=jnp.where(vanished, _VANISHED, outcome).astype(jnp.int32),
+            outcome=jnp.where(vanished, VANISHED, outcome).astype(jnp.int32),
         )
+
+    def seen(self, state: _State) -> tuple[Weights, Neurons, Pairs]:
+        at = state.place
+        return at.weights, at.a, at.multipliers
+
+    def statistics(self, state: _State) -> dict[str, Array]:
+        report = state.place.report
+        return {
+            # Two at the start: the residuals, and the first velocity of z.
+            "velocity_evaluations": state.steps + 2,
+            "steps": state.steps,
+            "accepted_steps": report.accepted,
+            "rejected_steps": state.steps - report.accepted,
+            "kink_crossings": report.crossings,
+            "loss_increases": report.increases,
+            "sliding_share": report.sliding,
+            "multiplier_residual": report.residual,
+            "estimated_error": report.error,
+            "overflow": report.overflow,
+        }
 
     def _rises(self, before: Place, after: Place) -> Array:
         slack = self.scheme.rounding(after.z, after.a)
@@ -258,30 +234,12 @@ class _Control(eqx.Module):
         return jnp.linalg.norm(after.residuals) > size
 
     def _stop(self, before: Place, after: Place) -> tuple[Array, Scalar]:
-        """The index of the first stop that a step has passed, or _GOING_ON, and the
-        fraction of the step at which to try again; 1 where the stop is hit."""
-        # In units of the margins, which are logarithms.
         accuracy = jnp.minimum(self.tolerance, 1e-3)
         accuracy = jnp.maximum(accuracy, 64 * jnp.finfo(accuracy.dtype).eps)
-        index, fraction = jnp.int32(_GOING_ON), jnp.ones_like(accuracy)
-        for k, stop in enumerate(self.stops):
-            start, end = (
-                stop.margin(self.scheme.problem, place.loss, place.curvature)
-                for place in (before, after)
-            )
-            met = end <= 0
-            fall = jnp.where(met, start - end, 1)
-            # The secant, aimed at the middle of what counts as a hit.
-            secant = jnp.clip((start + accuracy / 2) / fall, 0.01, 0.99)
-            secant = jnp.where(end >= -accuracy, 1, secant)
-            index = jnp.where(met & (index == _GOING_ON), k, index)
-            fraction = jnp.where(met, jnp.minimum(fraction, secant), fraction)
-        return index, fraction
-
-
-def _towards(step: Scalar, left: Scalar) -> tuple[Scalar, Array]:
-    """The step to take when `left` remains, and whether it ends there. The last two
-    steps before a requested time are made equal rather than the last one tiny."""
-    lands = step >= left * (1 - 1e-6)
-    halved = jnp.where(2 * step > left, left / 2, step)
-    return jnp.where(lands, left, halved), lands
+        return outcome_within(
+            self.stops,
+            self.scheme.problem,
+            (before.loss, before.curvature),
+            (after.loss, after.curvature),
+            accuracy,
+        )

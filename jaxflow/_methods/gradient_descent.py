@@ -1,9 +1,8 @@
 """Gradient descent: the explicit Euler scheme of the flow, and what practice uses."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
-import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 import optax
@@ -12,31 +11,10 @@ from jaxtyping import Array, Float, Int
 from .._checks import as_scalar
 from .._problem.inputs import AbstractInputs
 from .._problem.run_problem import Problem
-from .._solution import Results
 from .._stops import AbstractStop
 from .._types import Examples, Neurons, Scalar, Weights
 from .base import AbstractMethod, Recorder, Trajectory, rises
-
-# How many states a reverse-mode gradient keeps; it recomputes the rest. It costs
-# nothing where no gradient is taken.
-_CHECKPOINTS = 64
-
-# A run's outcome while it goes on, and once its loss is no longer finite.
-_GOING_ON, _DIVERGED = -1, -2
-
-
-class _State(eqx.Module):
-    """What the next step needs (weights, a, memory), and what has been counted."""
-
-    weights: Weights
-    a: Neurons
-    memory: Any
-    step: Int[Array, ""]
-    # The index of the stop that was met, or one of the two codes above.
-    outcome: Int[Array, ""]
-    loss: Scalar
-    crossings: Int[Array, ""]
-    increases: Int[Array, ""]
+from .loop import GOING_ON, AbstractStepper, march, outcome_at
 
 
 class GradientDescent(AbstractMethod):
@@ -100,103 +78,121 @@ class GradientDescent(AbstractMethod):
         stops: tuple[AbstractStop, ...],
         record: Recorder,
     ) -> Trajectory:
-        rate = self.learning_rate.astype(a.dtype)
-        targets = jnp.round(times / rate).astype(jnp.int32)
+        stepper = _Stepper(
+            problem=problem,
+            stops=stops,
+            rate=self.learning_rate.astype(a.dtype),
+            optimizer=self.optimizer,
+            count_crossings=self.count_crossings,
+            max_steps=None,
+        )
+        return march(stepper, weights, a, times, stops, record)
 
-        def look(state: _State) -> tuple[_State, Examples]:
-            """Notes what is to be seen where the run is."""
-            residuals = problem.residuals_at(state.weights, state.a)
-            loss = problem.loss(residuals)
-            # Only stops that ask for it make the compiler keep the curvature.
-            curvature = problem.curvature(problem.field(state.weights, state.a))
-            outcome = jnp.int32(_GOING_ON)
-            for index, stop in enumerate(stops):
-                margin = stop.margin(problem, loss, curvature)
-                met = (outcome == _GOING_ON) & (margin <= 0)
-                outcome = jnp.where(met, index, outcome)
-            seen = eqx.tree_at(
-                lambda s: (s.outcome, s.loss, s.increases),
-                state,
-                (
-                    jnp.where(jnp.isfinite(loss), outcome, _DIVERGED),
-                    loss,
-                    state.increases + rises(loss, state.loss),
-                ),
-            )
-            return seen, residuals
 
-        def advance(state: _State) -> _State:
-            state, residuals = look(state)
-            go_on = state.outcome == _GOING_ON
-            weights, a, memory = self._moved(problem, residuals, state, rate, go_on)
-            crossed = state.crossings
-            if self.count_crossings:
-                changed = problem.gates(weights) != problem.gates(state.weights)
-                crossed += jnp.sum(changed, dtype=jnp.int32)
-            return eqx.tree_at(
-                lambda s: (s.weights, s.a, s.memory, s.step, s.crossings),
-                state,
-                (weights, a, memory, state.step + go_on.astype(jnp.int32), crossed),
-            )
+class _State(eqx.Module):
+    """Where the run is, the optimiser's memory, and what has been counted. The clock
+    counts steps. `loss` is that of the point before, where the loop last looked."""
 
-        def until(state: _State, target: Int[Array, ""]) -> tuple[_State, Any]:
-            state = eqxi.while_loop(
-                lambda s: (s.step < target) & (s.outcome == _GOING_ON),
-                advance,
-                state,
-                kind="checkpointed",
-                checkpoints=_CHECKPOINTS,
-            )
-            time = state.step.astype(rate.dtype) * rate
-            return state, record(time, state.weights, state.a)
+    clock: Int[Array, ""]
+    outcome: Int[Array, ""]
+    weights: Weights
+    a: Neurons
+    memory: Any
+    loss: Scalar
+    crossings: Int[Array, ""]
+    increases: Int[Array, ""]
 
+    @property
+    def steps(self) -> Int[Array, ""]:
+        return self.clock
+
+
+class _Stepper(AbstractStepper):
+    """A step looks before it moves: the residuals say whether the run has ended where
+    it is, and move it on if not."""
+
+    differentiable: ClassVar[bool] = True
+
+    problem: Problem
+    stops: tuple[AbstractStop, ...]
+    rate: Scalar
+    optimizer: optax.GradientTransformation | None = eqx.field(static=True)
+    count_crossings: bool = eqx.field(static=True)
+    max_steps: int | None = eqx.field(static=True)
+
+    def marks(self, times: Float[Array, " T"]) -> Array:
+        return jnp.round(times / self.rate).astype(jnp.int32)
+
+    def time(self, mark: Array) -> Array:
+        return mark.astype(self.rate.dtype) * self.rate
+
+    def init(self, weights: Weights, a: Neurons) -> _State:
         memory = None
         if self.optimizer is not None:
             memory = self.optimizer.init((weights, a))
-        start = _State(
+        return _State(
+            clock=jnp.int32(0),
+            outcome=jnp.int32(GOING_ON),
             weights=weights,
             a=a,
             memory=memory,
-            step=jnp.int32(0),
-            outcome=jnp.int32(_GOING_ON),
             loss=jnp.asarray(jnp.inf, a.dtype),
             crossings=jnp.int32(0 if self.count_crossings else -1),
             increases=jnp.int32(0),
         )
-        last, rows = jax.lax.scan(until, start, targets)
-        # The loop looks before each step; nothing has looked after the last one.
-        seen, _ = look(last)
-        final = jax.tree.map(
-            lambda new, old: jnp.where(last.outcome == _GOING_ON, new, old), seen, last
-        )
-        result = Results.reached_time
-        for index, stop in enumerate(stops):
-            result = Results.where(final.outcome == index, stop.result, result)
-        result = Results.where(final.outcome == _DIVERGED, Results.diverged, result)
-        return Trajectory(
-            times=targets.astype(rate.dtype) * rate,
-            rows=rows,
-            time=final.step.astype(rate.dtype) * rate,
-            weights=final.weights,
-            a=final.a,
-            result=result,
-            stats={
-                "velocity_evaluations": final.step + 1,
-                "steps": final.step,
-                "accepted_steps": final.step,
-                "rejected_steps": jnp.zeros_like(final.step),
-                "kink_crossings": final.crossings,
-                "loss_increases": final.increases,
-            },
+
+    def step(self, state: _State, mark: Array) -> _State:
+        state, residuals = self._look(state)
+        go_on = state.outcome == GOING_ON
+        weights, a, memory = self._moved(residuals, state, go_on)
+        crossed = state.crossings
+        if self.count_crossings:
+            gates = self.problem.gates
+            changed = gates(weights) != gates(state.weights)
+            crossed += jnp.sum(changed, dtype=jnp.int32)
+        return eqx.tree_at(
+            lambda s: (s.weights, s.a, s.memory, s.clock, s.crossings),
+            state,
+            (weights, a, memory, state.clock + go_on.astype(jnp.int32), crossed),
+            is_leaf=lambda leaf: leaf is None,
         )
 
+    def last_look(self, state: _State) -> _State:
+        return self._look(state)[0]
+
+    def seen(self, state: _State) -> tuple[Weights, Neurons, None]:
+        return state.weights, state.a, None
+
+    def statistics(self, state: _State) -> dict[str, Array]:
+        return {
+            "velocity_evaluations": state.steps + 1,
+            "steps": state.steps,
+            "accepted_steps": state.steps,
+            "rejected_steps": jnp.zeros_like(state.steps),
+            "kink_crossings": state.crossings,
+            "loss_increases": state.increases,
+        }
+
+    def _look(self, state: _State) -> tuple[_State, Examples]:
+        """Notes what is to be seen where the run is."""
+        problem = self.problem
+        residuals = problem.residuals_at(state.weights, state.a)
+        loss = problem.loss(residuals)
+        # Only stops that ask for it make the compiler keep the curvature.
+        curvature = problem.curvature(problem.field(state.weights, state.a))
+        seen = eqx.tree_at(
+            lambda s: (s.outcome, s.loss, s.increases),
+            state,
+            (
+                outcome_at(self.stops, problem, loss, curvature),
+                loss,
+                state.increases + rises(loss, state.loss),
+            ),
+        )
+        return seen, residuals
+
     def _moved(
-        self,
-        problem: Problem,
-        residuals: Examples,
-        state: _State,
-        rate: Scalar,
-        go_on: Array,
+        self, residuals: Examples, state: _State, go_on: Array
     ) -> tuple[Weights, Neurons, Any]:
         """Weights, a and the optimiser's memory after a step, or as they were where the
         run has ended otherwise than by diverging."""
@@ -204,10 +200,10 @@ class GradientDescent(AbstractMethod):
         if self.optimizer is None:
             # The velocity is linear in the residuals: what scales or stops the step is
             # applied to n numbers rather than to n p.
-            pushes = jnp.where(go_on, rate * residuals, 0)
-            return *problem.pushed(weights, a, pushes), None
-        field = problem.field(weights, a)
-        gradient = jax.tree.map(jnp.negative, problem.velocity(field))
+            pushes = jnp.where(go_on, self.rate * residuals, 0)
+            return *self.problem.pushed(weights, a, pushes), None
+        field = self.problem.field(weights, a)
+        gradient = jax.tree.map(jnp.negative, self.problem.velocity(field))
         updates, memory = self.optimizer.update(gradient, state.memory, here)
         moved = optax.apply_updates(here, updates)
         return jax.tree.map(

@@ -23,7 +23,7 @@ def pad(problem: Problem, weights: Array, a: Array) -> tuple[Problem, Array, Arr
     wide = inputs.padded(n, p)
     padded = Problem(
         inputs=wide,
-        targets=_resized(problem.targets, blocks, n),
+        targets=resized(problem.targets, blocks, n),
         offset=extend(problem.offset, 0, p),
         n=problem.n,
         p=problem.p,
@@ -32,7 +32,7 @@ def pad(problem: Problem, weights: Array, a: Array) -> tuple[Problem, Array, Arr
     return padded, weights, extend(a, 0, p)
 
 
-def _resized(examples: Array, blocks: int, n: int) -> Array:
+def resized(examples: Array, blocks: int, n: int) -> Array:
     """The last axis, in blocks, each cut or filled up with zeros to n/blocks."""
     split = examples.reshape(*examples.shape[:-1], blocks, -1)
     size = n // blocks

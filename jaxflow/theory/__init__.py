@@ -1,11 +1,14 @@
 """The statements of the paper as functions, to be laid over any run.
 
-Each exists as its derivation gives it; where the print differs, as printed too, under a
-name that starts with `printed_`. What holds is in `docs/theory_check.md`, and why in
-`docs/errata.md`. All are pure, and work under `jax.jit` and `jax.vmap`.
+Each exists as its derivation gives it; where the print differs, as printed too, in
+`jaxflow.theory.printed`. What holds is in `results/theory_check.md`, and why in
+`docs/errata.md`. Functions of a `jaxflow.Snapshot` serve a network at rest,
+`Snapshot.of(data, network)`, and are observables of a run as they stand. All are pure,
+and work under `jax.jit` and `jax.vmap`.
 """
 
 from .._sampling.width_rule import width_rule as width_rule
+from . import printed as printed
 from ._assumptions import Assumptions as Assumptions
 from ._assumptions import antipodal_interaction as antipodal_interaction
 from ._assumptions import check_assumptions as check_assumptions
@@ -17,12 +20,9 @@ from ._clt import NeuronMoments as NeuronMoments
 from ._clt import curvature_mean as curvature_mean
 from ._clt import neuron_moments as neuron_moments
 from ._clt import orthogonal_limit as orthogonal_limit
-from ._clt import printed_orthogonal_deviation as printed_orthogonal_deviation
 from ._clt import sampled_limit as sampled_limit
 from ._collapse import CollapseRange as CollapseRange
 from ._collapse import collapse_range as collapse_range
-from ._collapse import printed_collapse_range as printed_collapse_range
-from ._collapse import proof_collapse_range as proof_collapse_range
 from ._collapse import unfitted_loss as unfitted_loss
 from ._curvature import asymptotic_curvature as asymptotic_curvature
 from ._curvature import average_curvature as average_curvature
@@ -33,18 +33,10 @@ from ._curvature import curvature_floor as curvature_floor
 from ._curvature import curvature_lower_bound as curvature_lower_bound
 from ._curvature import curvature_matrix as curvature_matrix
 from ._curvature import curvature_upper_bound as curvature_upper_bound
-from ._curvature import printed_curvature_lower_bound as printed_curvature_lower_bound
-from ._curvature import printed_curvature_upper_bound as printed_curvature_upper_bound
-from ._curvature import printed_first_upper_bound as printed_first_upper_bound
-from ._curvature import printed_proved_rate_constant as printed_proved_rate_constant
 from ._curvature import proved_rate_constant as proved_rate_constant
 from ._curvature import rate_constant as rate_constant
 from ._curvature import theorem_width as theorem_width
 from ._groups import GroupFlow as GroupFlow
-from ._groups import printed_cosine as printed_cosine
-from ._groups import printed_squared_norm as printed_squared_norm
-from ._groups import printed_window as printed_window
-from ._groups import printed_window_constant as printed_window_constant
 from ._groups import time_scale as time_scale
 from ._groups import transition_time as transition_time
 from ._groups import window as window
@@ -55,7 +47,6 @@ from ._initial import coverage_probability as coverage_probability
 from ._initial import coverage_upper_bound as coverage_upper_bound
 from ._initial import examples_for_width as examples_for_width
 from ._initial import necessary_width as necessary_width
-from ._initial import printed_necessary_width as printed_necessary_width
 from ._initial import sufficient_width as sufficient_width
 from ._orthogonal import GroupBounds as GroupBounds
 from ._orthogonal import ceiling_constant as ceiling_constant
@@ -64,8 +55,4 @@ from ._orthogonal import extinction_time as extinction_time
 from ._orthogonal import group_bounds as group_bounds
 from ._orthogonal import log_ratio_curvature as log_ratio_curvature
 from ._orthogonal import mean_curvature as mean_curvature
-from ._orthogonal import printed_ceiling_constant as printed_ceiling_constant
-from ._orthogonal import printed_extinction_time as printed_extinction_time
-from ._orthogonal import printed_group_bounds as printed_group_bounds
 from ._orthogonal import windowed_curvature as windowed_curvature
-from ._state import State as State

@@ -105,7 +105,7 @@ class CurvatureLimit(eqx.Module):
 def curvature_mean(data: Dataset, moments: NeuronMoments) -> Scalar:
     """β₀ in closed form, for any inputs and fair signs of a."""
     y = data.targets
-    matrix = _first(data, moments) + _second(data, moments)
+    matrix = first_part(data, moments) + second_part(data, moments)
     return jnp.sum(y * product(matrix, y)) / jnp.sum(y**2)
 
 
@@ -116,26 +116,11 @@ def orthogonal_limit(data: Dataset, moments: NeuronMoments) -> CurvatureLimit:
     """
     beta = curvature_mean(data, moments)
     scale = jnp.sum(data.targets**2)
-    variance = _orthogonal_variance(data, moments)
+    variance = orthogonal_variance(data, moments)
     drift = _residual_variance(data, moments, beta)
     gamma = jnp.sqrt(variance + drift) / scale
     zero = jnp.zeros_like(beta)
     return CurvatureLimit(beta, gamma, zero, zero)
-
-
-def printed_orthogonal_deviation(data: Dataset, moments: NeuronMoments) -> Scalar:
-    """γ₀ as eq. 66 prints it, divided by ‖Ỹ‖² to make up for eq. 61; orthogonal inputs.
-
-    The factor 2 of the cross terms of eq. 63 is missing, the two parts of A are treated
-    as if uncorrelated, and the change of ‖R‖² with R is not there.
-    """
-    y = data.targets
-    covariance = _covariance(data, moments)
-    variance = _orthogonal_variance(data, moments)
-    for matrix in (_first(data, moments), _second(data, moments)):
-        b = product(matrix, y)
-        variance = variance + jnp.sum(b * product(covariance, b))
-    return jnp.sqrt(variance) / jnp.sum(y**2)
 
 
 def sampled_limit(data: Dataset, sample: Network) -> CurvatureLimit:
@@ -187,18 +172,18 @@ def _overlaps(data: Dataset) -> Float[Array, "n n"]:
     return lengths[:, None] * lengths[None, :] * kernel / (2 * jnp.pi)
 
 
-def _first(data: Dataset, moments: NeuronMoments) -> Float[Array, "n n"]:
+def first_part(data: Dataset, moments: NeuronMoments) -> Float[Array, "n n"]:
     """E[P Xᵀ w wᵀ X P]."""
     return moments.w2 / moments.d * _overlaps(data)
 
 
-def _second(data: Dataset, moments: NeuronMoments) -> Float[Array, "n n"]:
+def second_part(data: Dataset, moments: NeuronMoments) -> Float[Array, "n n"]:
     """E[a² P Xᵀ X P]."""
     _, angles = _angles(data)
     return moments.a2 * data.inputs.gram() * (jnp.pi - angles) / (2 * jnp.pi)
 
 
-def _covariance(data: Dataset, moments: NeuronMoments) -> Float[Array, "n n"]:
+def covariance_matrix(data: Dataset, moments: NeuronMoments) -> Float[Array, "n n"]:
     """V = Cov(a z_+)."""
     return moments.a2w2 / moments.d * _overlaps(data)
 
@@ -206,11 +191,11 @@ def _covariance(data: Dataset, moments: NeuronMoments) -> Float[Array, "n n"]:
 def _residual_variance(data: Dataset, moments: NeuronMoments, beta: Scalar) -> Scalar:
     """4 bᵀ V b."""
     y = data.targets
-    b = product(_first(data, moments) + _second(data, moments), y) - beta * y
-    return 4 * jnp.sum(b * product(_covariance(data, moments), b))
+    b = product(first_part(data, moments) + second_part(data, moments), y) - beta * y
+    return 4 * jnp.sum(b * product(covariance_matrix(data, moments), b))
 
 
-def _orthogonal_variance(data: Dataset, moments: NeuronMoments) -> Scalar:
+def orthogonal_variance(data: Dataset, moments: NeuronMoments) -> Scalar:
     """Var G(Y), for orthogonal inputs.
 
     With c_i = y_i ‖x_i‖ and g_i independent standard Gaussians, G is distributed like

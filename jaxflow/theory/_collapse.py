@@ -20,8 +20,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
+from .._snapshot import Snapshot
 from .._types import Pairs, Scalar
-from ._state import State
 
 
 class CollapseRange(eqx.Module):
@@ -45,31 +45,19 @@ def collapse_range(preactivations: Pairs, target: Any) -> CollapseRange:
     - `target`: |y₁|.
     """
     largest = jnp.max(preactivations)
-    return _range(preactivations, largest * jnp.sqrt(8 / jnp.asarray(target)))
+    return range_above(preactivations, largest * jnp.sqrt(8 / jnp.asarray(target)))
 
 
-def proof_collapse_range(preactivations: Pairs, target: Any) -> CollapseRange:
-    """(8 z/y₁)^{1/2} ≤ λ ≤ min z/max z, as eq. 85 prints it."""
-    largest = jnp.max(preactivations)
-    return _range(preactivations, jnp.sqrt(8 * largest / jnp.asarray(target)))
-
-
-def printed_collapse_range(preactivations: Pairs, target: Any) -> CollapseRange:
-    """(z/y₁)^{1/2} 8/y₁ ≤ λ ≤ min z/max z, as eq. 77 prints it."""
-    largest, target = jnp.max(preactivations), jnp.asarray(target)
-    return _range(preactivations, jnp.sqrt(largest / target) * 8 / target)
-
-
-def _range(preactivations: Pairs, lower: Array) -> CollapseRange:
+def range_above(preactivations: Pairs, lower: Array) -> CollapseRange:
     upper = jnp.min(preactivations) / jnp.max(preactivations)
     return CollapseRange(lower, upper)
 
 
-def unfitted_loss(state: State) -> Scalar:
+def unfitted_loss(s: Snapshot) -> Scalar:
     """(1/2n) Σ y_i² over the examples on which no neuron is active.
 
     On orthogonal inputs such an example stays lost, so L(t) is at least this from then
     on.
     """
-    lost = ~jnp.any(state.active, axis=0)
-    return jnp.sum(jnp.where(lost, state.targets**2, 0)) / (2 * state.n)
+    lost = ~jnp.any(s.active, axis=0)
+    return jnp.sum(jnp.where(lost, s.targets**2, 0)) / (2 * s.n)

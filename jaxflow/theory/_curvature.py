@@ -13,7 +13,6 @@ with N = ‖XᵀX − D_X‖ and C_x^∓ the least and the largest ‖x_i‖. Eq
 lemma, prints C_x^∓ without the squares.
 """
 
-import math
 from typing import Any
 
 import jax
@@ -23,13 +22,13 @@ from jaxtyping import Array, Float
 from .._linalg import product
 from .._problem.dataset import Dataset
 from .._problem.network import Network, check_fit, residuals
+from .._snapshot import Snapshot
 from .._types import Examples, Neurons, Scalar
-from ._state import State
 
 
-def balance(state: State) -> Neurons:
+def balance(s: Snapshot) -> Neurons:
     """a_j² − ‖w_j‖², shape (p,): constant along the flow (Lemma 1)."""
-    return state.a**2 - state.squared_norms
+    return s.balance
 
 
 def average_curvature(
@@ -79,47 +78,33 @@ def asymptotic_curvature(data: Dataset, network: Network) -> Scalar:
     return jnp.maximum(least, 0)
 
 
-def curvature_lower_bound(state: State) -> Scalar:
+def curvature_lower_bound(s: Snapshot) -> Scalar:
     """Lemma 6 as proved (eq. 21)."""
-    return _lower(state, jnp.min(state.norms) ** 2)
+    return lower_bound_with(s, s.min_over_examples(s.norms) ** 2)
 
 
-def curvature_upper_bound(state: State) -> Scalar:
+def curvature_upper_bound(s: Snapshot) -> Scalar:
     """Lemma 6 as proved (eq. 19, 20; the last line of eq. 22)."""
-    return _upper(state, jnp.max(state.norms) ** 2)
+    return upper_bound_with(s, s.max_over_examples(s.norms) ** 2)
 
 
-def printed_curvature_lower_bound(state: State) -> Scalar:
-    """Lemma 6 as eq. 15 prints it, with C_x⁻ in place of (C_x⁻)²."""
-    return _lower(state, jnp.min(state.norms))
+def lower_bound_with(s: Snapshot, scale: Scalar) -> Scalar:
+    least = s.min_over_examples(s.covered_by(s.a**2))
+    return 2 / s.n * (scale - s.interaction) * least
 
 
-def printed_curvature_upper_bound(state: State) -> Scalar:
-    """Lemma 6 as eq. 15 prints it, with C_x⁺ in place of (C_x⁺)²."""
-    return _upper(state, jnp.max(state.norms))
-
-
-def printed_first_upper_bound(state: State) -> Scalar:
-    """The first line of eq. 22, which has a_j² where eq. 19 gives a_j² + ‖w_j‖²:
-    (2/np) Σ_j a_j² (‖P_j R‖²/‖R‖²) ((C_x⁺)² + N)."""
-    r = state.residuals
-    weighed = jnp.sum(r**2 * state.covered_by(state.a**2)) / jnp.sum(r**2)
-    return 2 / state.n * (jnp.max(state.norms) ** 2 + state.interaction) * weighed
-
-
-def _lower(state: State, scale: Scalar) -> Scalar:
-    least = jnp.min(state.covered_by(state.a**2))
-    return 2 / state.n * (scale - state.interaction) * least
-
-
-def _upper(state: State, scale: Scalar) -> Scalar:
-    most = jnp.max(state.covered_by(state.a**2 + state.squared_norms))
-    return 2 / state.n * (scale + state.interaction) * most
+def upper_bound_with(s: Snapshot, scale: Scalar) -> Scalar:
+    most = s.max_over_examples(s.covered_by(s.a**2 + s.squared_norms))
+    return 2 / s.n * (scale + s.interaction) * most
 
 
 def rate_constant(norms: Examples, targets: Examples) -> Scalar:
     """C = (C_x⁻)² C_y⁻/C_x⁺ of Theorem 1: ⟨μ_∞⟩ ≥ C/n."""
-    return jnp.min(norms) ** 2 * jnp.min(jnp.abs(targets)) / jnp.max(norms)
+    return _rate(jnp.min(norms), jnp.max(norms), jnp.min(jnp.abs(targets)))
+
+
+def _rate(shortest: Scalar, longest: Scalar, least_target: Scalar) -> Scalar:
+    return shortest**2 * least_target / longest
 
 
 def proved_rate_constant(norms: Examples, targets: Examples) -> Scalar:
@@ -135,15 +120,14 @@ def proved_rate_constant(norms: Examples, targets: Examples) -> Scalar:
     return 2 * (1 - ratio) * rate_constant(norms, targets)
 
 
-def printed_proved_rate_constant(norms: Examples, targets: Examples) -> Scalar:
-    """(2 − √2) C, as in eq. 30."""
-    return (2 - math.sqrt(2)) * rate_constant(norms, targets)
-
-
-def curvature_floor(state: State) -> Scalar:
+def curvature_floor(s: Snapshot) -> Scalar:
     """Eq. 6, the right-hand side: (C/n) min_i |1 − r_i/y_i|, for Assumptions 1, 2."""
-    constant = rate_constant(state.norms, state.targets)
-    return constant / state.n * jnp.min(state.progress)
+    constant = _rate(
+        s.min_over_examples(s.norms),
+        s.max_over_examples(s.norms),
+        s.min_over_examples(jnp.abs(s.targets)),
+    )
+    return constant / s.n * s.min_over_examples(s.progress)
 
 
 def theorem_width(n: Any, epsilon: Any) -> Array:

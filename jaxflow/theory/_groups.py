@@ -39,11 +39,11 @@ _LARGE = 5.0
 
 def time_scale(n: Any, p: Any) -> Array:
     """t_n = (√(np)/4) log(np), in units of flow time (Theorem 2)."""
-    np_ = _pairs(n, p)
+    np_ = number_of_pairs(n, p)
     return jnp.sqrt(np_) / 4 * jnp.log(np_)
 
 
-def _pairs(n: Any, p: Any) -> Array:
+def number_of_pairs(n: Any, p: Any) -> Array:
     """n p as a float: the product of integers overflows for the n of interest."""
     dtype = jnp.result_type(float)
     return jnp.asarray(n, dtype) * jnp.asarray(p, dtype)
@@ -72,23 +72,6 @@ def window(epsilon: Any, target_norm: Any, log_np: Any) -> Array:
     Theorem 2, with the constant that the closed form gives.
     """
     return 2 * jnp.log(window_constant(epsilon)) / (jnp.asarray(target_norm) * log_np)
-
-
-def printed_window_constant(epsilon: Any, target_norm: Any) -> Array:
-    """C^j(ε) as eq. 74 prints it."""
-    epsilon, target_norm = jnp.asarray(epsilon), jnp.asarray(target_norm)
-    low, high = 1 - jnp.sqrt(epsilon), 1 - jnp.sqrt(1 - epsilon)
-    return low / (1 + target_norm * low) * (1 + target_norm * high) / high
-
-
-def printed_window(epsilon: Any, target_norm: Any, log_np: Any) -> Array:
-    """The window as eq. 12/73 and 74 print it: log C^j(ε)/(2 ‖D_j‖ log(np)).
-
-    (Eq. 12 writes log(n) for log(np), the same to first order, and t(1−ε) − t(ε), which
-    is negative.)
-    """
-    constant = printed_window_constant(epsilon, target_norm)
-    return jnp.log(constant) / (2 * jnp.asarray(target_norm) * log_np)
 
 
 class GroupFlow(eqx.Module):
@@ -200,20 +183,3 @@ class GroupFlow(eqx.Module):
             jnp.log1p(2 * jnp.exp(scale) * small),
             jnp.logaddexp(0.0, jnp.log(2.0) + scale + 2 * far + jnp.log(tail)),
         )
-
-
-def printed_squared_norm(t: Any, n: Any, p: Any, flow: GroupFlow) -> Array:
-    """‖w_j(t)‖² as eq. 55/67 print it, with c_n = 2‖D_j‖/√(np); t in flow time."""
-    root = jnp.sqrt(_pairs(n, p))
-    rate = 2 * flow.target_norm / root
-    ceiling = root * flow.target_norm
-    c, q = flow.cosine, flow.squared_norm
-    growth = jnp.cosh(rate * t) + c * jnp.sinh(rate * t)
-    total = jnp.sinh(rate * t) + c * (jnp.cosh(rate * t) - 1)
-    return ceiling * q * growth / (ceiling + q * total)
-
-
-def printed_cosine(t: Any, n: Any, p: Any, flow: GroupFlow) -> Array:
-    """cos(w_j, s_j y) as eq. 53 prints it, with twice the rate of eq. 52."""
-    rate = 2 * flow.target_norm / jnp.sqrt(_pairs(n, p))
-    return jnp.tanh(rate * t + jnp.arctanh(jnp.asarray(flow.cosine)))

@@ -102,11 +102,6 @@ def necessary_width(n: Any, epsilon: Any) -> Array:
     return jnp.log2(jnp.asarray(n) / -jnp.log1p(-jnp.asarray(epsilon)))
 
 
-def printed_necessary_width(n: Any, epsilon: Any) -> Array:
-    """3 log(n/ε) − 2: the same, as Lemma 5 prints it."""
-    return 3 * jnp.log(jnp.asarray(n) / epsilon) - 2
-
-
 def examples_for_width(p: Any, epsilon: Any) -> Array:
     """n = ε (4/3)^p: up to this many examples the union bound is ≥ 1 − ε at width p."""
     return epsilon * (4 / 3) ** jnp.asarray(p)

@@ -17,36 +17,32 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._snapshot import Snapshot
 from .._types import Examples, Neurons, Scalar
-from ._curvature import balance
-from ._state import State
 
 
-def extinction_time(state: State) -> Scalar:
+def extinction_time(s: Snapshot) -> Scalar:
     """t_n of Lemma 7 as derived, with C_j; in units of flow time.
 
-    `state` is that at t = 0, with orthogonal inputs and Assumption 1 with strict
+    `s` is that at t = 0, with orthogonal inputs and Assumption 1 with strict
     inequality, in a dimension so large that no |r_i| halves before t_n.
     """
-    return _extinction(state, jnp.sqrt(balance(state)))
+    return extinction_with(s, jnp.sqrt(s.balance))
 
 
-def printed_extinction_time(state: State) -> Scalar:
-    """t_n as Lemma 7 prints it, with C_j² in place of C_j."""
-    return _extinction(state, balance(state))
+def extinction_with(s: Snapshot, strength: Neurons) -> Scalar:
+    return 2 * s.n * largest_time(s, strength)
 
 
-def _extinction(state: State, strength: Neurons) -> Scalar:
-    return 2 * state.n * jnp.max(_times(state, strength))
+def largest_time(s: Snapshot, strength: Neurons) -> Scalar:
+    """max_ji (w_j·x_i)_+/(|y_i| ‖x_i‖² s_j) for strengths s (p,)."""
+    speeds = jnp.abs(s.targets) * s.norms**2
+    times = jax.nn.relu(s.preactivations) / speeds[None, :] / strength[:, None]
+    return s.max_over_neurons(s.max_over_examples(times))
 
 
-def _times(state: State, strength: Neurons) -> Float[Array, "p n"]:
-    speeds = jnp.abs(state.targets) * state.norms**2
-    return jax.nn.relu(state.preactivations) / speeds[None, :] / strength[:, None]
-
-
-def ceiling_constant(state: State) -> Scalar:
-    """C of Proposition 1, from eq. 51 with two repairs; `state` is that at t = 0.
+def ceiling_constant(s: Snapshot) -> Scalar:
+    """C of Proposition 1, from eq. 51 with two repairs; `s` is that at t = 0.
 
     The largest of
     - t_n/n of Lemma 7, with C_j for C_j²;
@@ -55,29 +51,24 @@ def ceiling_constant(state: State) -> Scalar:
       of ‖w_j‖² in high dimension, and it never moves;
     - 12 (C_x⁺)² C_y⁺/C_x⁻.
     """
-    coordinates = jax.nn.relu(state.preactivations) / state.norms[None, :]
-    idle = state.squared_norms - jnp.sum(coordinates**2, axis=1)
-    first = jnp.max(_times(state, jnp.sqrt(balance(state))))
-    return _ceiling(state, 2 * first, balance(state) + 2 * idle)
+    lengths = jnp.where(s.present, s.norms, 1)
+    coordinates = jax.nn.relu(s.preactivations) / lengths[None, :]
+    idle = s.squared_norms - jnp.sum(coordinates**2, axis=1)
+    first = largest_time(s, jnp.sqrt(s.balance))
+    return ceiling_with(s, 2 * first, s.balance + 2 * idle)
 
 
-def printed_ceiling_constant(state: State) -> Scalar:
-    """C of Proposition 1 as eq. 51 prints it; of its free index i, the largest."""
-    first = jnp.max(_times(state, balance(state)))
-    return _ceiling(state, 2 * first, balance(state))
-
-
-def _ceiling(state: State, first: Scalar, sizes: Neurons) -> Scalar:
-    largest = jnp.max(state.norms)
-    second = 2 * largest**2 * jnp.max(state.covered_by(sizes))
-    third = 12 * largest**2 / jnp.min(state.norms) * jnp.max(jnp.abs(state.targets))
+def ceiling_with(s: Snapshot, first: Scalar, sizes: Neurons) -> Scalar:
+    shortest, longest = s.min_over_examples(s.norms), s.max_over_examples(s.norms)
+    second = 2 * longest**2 * s.max_over_examples(s.covered_by(sizes))
+    third = 12 * longest**2 / shortest * s.max_over_examples(jnp.abs(s.targets))
     return jnp.maximum(first, jnp.maximum(second, third))
 
 
-def curvature_ceiling(state: State, constant: Any) -> Scalar:
+def curvature_ceiling(s: Snapshot, constant: Any) -> Scalar:
     """Eq. 8, the right-hand side: C √(p/n) max_i |1 − r_i/y_i| + C/n, for t ≥ C n."""
-    n, p = state.n, state.p
-    return constant * ((p / n) ** 0.5 * jnp.max(state.progress) + 1 / n)
+    n, p = s.n, s.p
+    return constant * ((p / n) ** 0.5 * s.max_over_examples(s.progress) + 1 / n)
 
 
 class GroupBounds(eqx.Module):
@@ -111,24 +102,6 @@ def group_bounds(
         lower=2 * least * jnp.min(share) / scale,
         upper=4 * most / scale,
         time=scale / (2 * least) * jnp.log(scale * most),
-    )
-
-
-def printed_group_bounds(
-    n: Any, alpha: Any, targets: Examples, squared_norms: Neurons
-) -> GroupBounds:
-    """Proposition 2 as printed: K₁ = 2 C_y⁻ min_j q/(2 + q), K₂ = 4 C_y⁺ and
-    t ≥ C n^{3α−1} log(Cn), C = max(α C_y⁻, (1/(2 C_y))^{1/α}); C_y⁻ is taken for C_y.
-    """
-    sizes = jnp.abs(targets)
-    least, most = jnp.min(sizes), jnp.max(sizes)
-    n, alpha = jnp.asarray(n), jnp.asarray(alpha)
-    constant = jnp.maximum(alpha * least, (1 / (2 * least)) ** (1 / alpha))
-    share = squared_norms / (2 + squared_norms)
-    return GroupBounds(
-        lower=2 * least * jnp.min(share) / n**alpha,
-        upper=4 * most / n**alpha,
-        time=constant * n ** (3 * alpha - 1) * jnp.log(constant * n),
     )
 
 

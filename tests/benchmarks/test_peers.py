@@ -194,7 +194,7 @@ def test_flows_as_jaxflow_does(peer):
     sol = jaxflow.simulate(
         jaxflow.Dataset(jaxflow.DenseInputs(jnp.asarray(x)), y),
         jaxflow.Network(w, a),
-        jaxflow.GradientFlow(rtol=1e-8, kinks="literal"),
+        jaxflow.LiteralFlow(rtol=1e-8),
         times=[time],
         observe={},
     )

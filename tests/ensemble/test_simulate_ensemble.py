@@ -12,11 +12,11 @@ from jax.sharding import Mesh
 from numpy.testing import assert_allclose, assert_array_equal
 
 import jaxflow
-from jaxflow import _padding
-from jaxflow._ensemble import resources as _machine
+from jaxflow._ensemble import resources
 from jaxflow._ensemble.config import describe
 from jaxflow._ensemble.grid import check_key
-from jaxflow._ensemble.program import Dynamics, Program, prepare, stack, working_bytes
+from jaxflow._ensemble.program import Program, Work, prepare, stack, working_bytes
+from jaxflow._problem import padding
 from jaxflow._problem.size_buckets import bucket_size, row_bucket_size
 from jaxflow._simulate import check_observers
 
@@ -140,7 +140,7 @@ def test_padding_only_rounds(monkeypatch):
     assert (row_bucket_size(37), bucket_size(35)) == (38, 36)
     padded = alone(**sizes, seed=0)
     for name in ("bucket_size", "row_bucket_size"):
-        monkeypatch.setattr(_padding, name, lambda count: count)
+        monkeypatch.setattr(padding, name, lambda count: count)
     jax.clear_caches()
     plain = alone(**sizes, seed=0)
     assert_allclose(padded.loss, plain.loss, rtol=1e-13)
@@ -283,8 +283,8 @@ def test_the_memory_of_a_run_is_foreseen(inputs, n, d, method):
     run = prepare(data, network, method.lean(), TIMES)
     mesh = Mesh(np.array(jax.devices()[:1]), ("run",))
     program = Program(check_observers({}), mesh, lockstep=True)
-    dynamics = Dynamics(method.lean(), (jaxflow.LossBelow(),))
-    told = program.compile(stack([run] * 4, 4), dynamics).memory_analysis()
+    work = Work.of_methods({"": method}, (jaxflow.LossBelow(),))[""]
+    told = program.compile(stack([run] * 4, 4), work).memory_analysis()
     taken = (
         told.temp_size_in_bytes
         + told.argument_size_in_bytes
@@ -357,17 +357,17 @@ def test_programs_are_released_before_they_are_too_many(monkeypatch):
         )
 
     released = []
-    monkeypatch.setattr(_machine.jax, "clear_caches", lambda: released.append(1))
+    monkeypatch.setattr(resources.jax, "clear_caches", lambda: released.append(1))
     before = run()
-    monkeypatch.setattr(_machine, "_map_limit", lambda: None)
+    monkeypatch.setattr(resources, "_map_limit", lambda: None)
     run()
     assert released == []
-    monkeypatch.setattr(_machine, "_map_limit", lambda: 10)
-    monkeypatch.setattr(_machine, "memory_maps", lambda: 7)
+    monkeypatch.setattr(resources, "_map_limit", lambda: 10)
+    monkeypatch.setattr(resources, "memory_maps", lambda: 7)
     run()
     assert released == []
     monkeypatch.undo()
-    monkeypatch.setattr(_machine, "_map_limit", lambda: 10)
-    monkeypatch.setattr(_machine, "memory_maps", lambda: 8)
+    monkeypatch.setattr(resources, "_map_limit", lambda: 10)
+    monkeypatch.setattr(resources, "memory_maps", lambda: 8)
     # What is computed does not change when jax forgets in between.
     assert_array_equal(run().loss.values, before.loss.values)

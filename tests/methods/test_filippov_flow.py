@@ -2,7 +2,6 @@
 
 import math
 
-import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -13,7 +12,7 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import brentq
 
 import jaxflow
-from jaxflow._methods.base import multipliers as _sliding
+from jaxflow._methods import multipliers as _sliding
 from jaxflow._problem.inputs import DenseInputs
 from jaxflow._problem.run_problem import Problem
 from tests import problems, reference
@@ -431,7 +430,7 @@ def test_the_flow_chooses_it_on_correlated_inputs_alone():
     named = _run(arrays, jaxflow.FilippovFlow(1e-4), [5.0], observe={})
     assert "sliding_share" in chosen.stats
     assert_allclose(chosen.loss, named.loss, rtol=1e-12)
-    literal = _run(arrays, jaxflow.GradientFlow(1e-3, kinks="literal"), [1.0])
+    literal = _run(arrays, jaxflow.LiteralFlow(1e-3), [1.0])
     assert "sliding_share" not in literal.stats
     data, network = problems.small_orthogonal(jax.random.key(0))
     smooth = jaxflow.simulate(data, network, jaxflow.GradientFlow(), times=[1.0])
@@ -444,7 +443,7 @@ def test_on_orthogonal_inputs_it_agrees_with_the_exact_treatment():
         jaxflow.simulate(data, network, method, times=[10.0], observe={})
         for method in (
             jaxflow.GradientFlow(1e-9),
-            jaxflow.GradientFlow(1e-12, kinks="filippov"),
+            jaxflow.FilippovFlow(1e-7),
         )
     ]
     assert_allclose(runs[1].loss, runs[0].loss, rtol=1e-4)
@@ -465,11 +464,18 @@ def test_says_what_is_wrong_with_an_argument(arguments, message):
         jaxflow.FilippovFlow(**arguments)
 
 
-def test_a_scheme_of_its_own_excludes_a_solver():
-    with pytest.raises(ValueError, match="leave out solver"):
-        jaxflow.GradientFlow(kinks="filippov", solver=diffrax.Tsit5())
-    with pytest.raises(ValueError, match="kinks must be one of"):
-        jaxflow.GradientFlow(kinks="exact")
+def test_the_flow_shows_which_method_it_takes():
+    flow = jaxflow.GradientFlow(1e-8, first_step=0.1, max_steps=7)
+    x, y, _, _ = _correlated(n=20, d=5, p=4)
+    sliding = flow.method(jaxflow.Dataset(x, y))
+    assert isinstance(sliding, jaxflow.FilippovFlow)
+    assert_allclose(sliding.tolerance, 1e-5)
+    held = flow.method(jaxflow.OrthogonalInputs([1.0, 2.0]))
+    assert isinstance(held, jaxflow.RungeKuttaFlow)
+    assert_allclose(held.rtol, 1e-8)
+    for method in (sliding, held):
+        assert_allclose(method.first_step, 0.1)
+        assert method.max_steps == 7
 
 
 def test_curvature_counts_sliding_pairs_by_their_multipliers():

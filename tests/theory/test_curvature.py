@@ -56,7 +56,7 @@ def spectrum(data, network):
 def test_bounds_enclose_the_spectrum_and_the_curvature(kind):
     for seed in range(5):
         data, network = problem(kind, seed)
-        state = theory.State.of(data, network)
+        state = jaxflow.Snapshot.of(data, network)
         formed = jnp.linalg.eigvalsh(theory.curvature_matrix(data, network))
         values = spectrum(data, network)
         np.testing.assert_allclose(formed, values, rtol=1e-9, atol=1e-14 * values[-1])
@@ -82,7 +82,7 @@ def test_fewer_parameters_than_examples_have_no_rate():
 
 def test_bounds_are_the_observables_of_a_run():
     data, network = problem("sphere")
-    state = theory.State.of(data, network)
+    state = jaxflow.Snapshot.of(data, network)
     sol = jaxflow.simulate(
         data, network, jaxflow.GradientDescent(0.1), times=[0.0, 1.0]
     )
@@ -128,7 +128,7 @@ def test_average_curvature_integrates():
 def test_balance_is_what_lemma_1_keeps():
     data, network = problem("gaussian")
     norms = jnp.sqrt(jaxflow.squared_norms(data, network))
-    balance = theory.balance(theory.State.of(data, network))
+    balance = theory.balance(jaxflow.Snapshot.of(data, network))
     np.testing.assert_allclose(balance, network.a**2 - norms**2)
     assert jnp.all(balance > 0)
 
@@ -149,7 +149,7 @@ def test_rate_constants():
         theory.proved_rate_constant(norms, targets), 2 * (1 - 1 / 4) * constant
     )
     np.testing.assert_allclose(
-        theory.printed_proved_rate_constant(norms, targets),
+        theory.printed.proved_rate_constant(norms, targets),
         (2 - 2**0.5) * constant,
     )
     # Equal targets, n = 4: exactly the constant of the statement.
@@ -169,7 +169,7 @@ def test_state_works_under_jit_and_vmap():
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *problems)
 
     def numbers(data, network):
-        state = theory.State.of(data, network)
+        state = jaxflow.Snapshot.of(data, network)
         return (
             theory.curvature_lower_bound(state),
             theory.curvature_upper_bound(state),

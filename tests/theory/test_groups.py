@@ -67,7 +67,7 @@ def test_printed_forms_agree_at_cosine_one_only():
     for cosine, agrees in ((1.0, True), (0.78, False)):
         flow = theory.GroupFlow(np.log(n * p), 1.5, cosine, 1.0)
         exact = np.exp(flow.log_squared_norm(tau))
-        printed = theory.printed_squared_norm(times, n, p, flow)
+        printed = theory.printed.squared_norm(times, n, p, flow)
         gap = np.max(np.abs(printed / exact - 1))
         assert gap < 1e-10 if agrees else 0.05 < gap < 0.15
 

@@ -67,7 +67,7 @@ def test_the_residuals_add_to_the_deviation():
     data, _ = jaxflow.sample_problem(jax.random.key(0), n=6, d=8, p=1)
     moments = theory.neuron_moments(init, 8)
     closed = theory.orthogonal_limit(data, moments).gamma
-    printed = theory.printed_orthogonal_deviation(data, moments)
+    printed = theory.printed.orthogonal_deviation(data, moments)
     assert abs(printed / closed - 1) > 0.05
 
 
@@ -132,7 +132,7 @@ def test_collapse_range_is_invariant_under_rescaling():
     z = jnp.array([[1.0, 0.8], [0.9, 0.7]])
     one, two = theory.collapse_range(z, 50.0), theory.collapse_range(3 * z, 450.0)
     np.testing.assert_allclose([one.lower, one.upper], [two.lower, two.upper])
-    printed = theory.printed_collapse_range(z, 50.0)
+    printed = theory.printed.collapse_range(z, 50.0)
     np.testing.assert_allclose(printed.lower, (1 / 50) ** 0.5 * 8 / 50)
     assert bool(one.contains(0.6)) and not bool(one.contains(0.8))
 
@@ -147,7 +147,7 @@ def test_the_flow_is_invariant_under_that_rescaling():
         sol = jaxflow.simulate(
             data,
             jaxflow.Network(s * z, s * a),
-            jaxflow.GradientFlow(rtol=1e-9, atol=1e-12),
+            jaxflow.RungeKuttaFlow(rtol=1e-9, atol=1e-12),
             times=jnp.array([0.5, 2.0]) / s**2,
         )
         runs.append(sol.loss / s**4)

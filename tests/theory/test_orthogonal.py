@@ -20,9 +20,9 @@ def one_wrong_pair(a):
 
 def test_extinction_time_bounds_that_of_one_pair():
     data, network = one_wrong_pair(-3.0)
-    state = theory.State.of(data, network)
+    state = jaxflow.Snapshot.of(data, network)
     derived = theory.extinction_time(state)
-    printed = theory.printed_extinction_time(state)
+    printed = theory.printed.extinction_time(state)
     np.testing.assert_allclose(derived, 2 * 0.02 / (4 * np.sqrt(9 - 0.01)))
     np.testing.assert_allclose(printed, 2 * 0.02 / (4 * (9 - 0.01)))
     sol = jaxflow.simulate(
@@ -84,7 +84,7 @@ def test_group_bounds_are_those_of_one_group():
     np.testing.assert_allclose(bounds.upper, 4 * y / 10)
     np.testing.assert_allclose(bounds.lower, 2 * y / (5 + 2 / np.e) / 10)
     np.testing.assert_allclose(bounds.time, 10 / (2 * y) * np.log(10 * y))
-    printed = theory.printed_group_bounds(1.0 * n, 0.5, jnp.full(n, y), jnp.ones(1))
+    printed = theory.printed.group_bounds(1.0 * n, 0.5, jnp.full(n, y), jnp.ones(1))
     np.testing.assert_allclose(printed.lower, 2 * y / 3 / 10)
     assert printed.time > bounds.time
 
@@ -121,7 +121,7 @@ def test_the_mean_curvature_remembers_the_plateau():
 
 def test_asymptotic_curvature_is_the_limit_of_a_run():
     data, network = jaxflow.sample_problem(jax.random.key(1), n=20, d=400, p=25)
-    assert bool(theory.State.of(data, network).covered)
+    assert bool(jaxflow.Snapshot.of(data, network).covered)
     sol = jaxflow.simulate(
         data,
         network,

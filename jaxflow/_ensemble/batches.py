@@ -1,0 +1,141 @@
+"""Which runs of a sweep are computed together, and how many at a time."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+
+from .._checks import check_count
+from .._methods.base import AbstractMethod
+from .._problem.dataset import Dataset
+from .._problem.network import Network
+from .._problem.size_buckets import bucket_size
+from .._simulate import Run
+from .grid import Cell
+from .program import Program, Work, prepare, signature, stack, working_bytes
+from .resources import check_room, release_programs
+
+# On a CPU a batch is what a killed process loses, and its runs follow each other. On
+# an accelerator they run side by side, and beyond so many no device gains.
+_SERIAL, _LOCKSTEP = 16, 512
+
+# A run of the grid: its cell and its seed.
+Member: TypeAlias = tuple[Cell, int]
+
+
+class Batch(NamedTuple):
+    """Runs of one shape, stacked on a leading axis. Runs of no duration fill it up
+    after its `members`."""
+
+    members: list[Member]
+    runs: Run
+    work: Work
+
+
+class Batcher:
+    """Draws the problems of an ensemble, batch by batch.
+
+    - `draw`: (cell, seed) -> (data, network).
+    - `memory`: bytes that may be used on each device.
+    - `workers`: how many batches are computed at a time.
+    - `lockstep`: whether the runs of a batch take their steps together.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        works: dict[str, Work],
+        draw: Callable[[Cell, int], tuple[Dataset, Network]],
+        memory: float | int,
+        workers: int,
+        lockstep: bool,
+    ):
+        self._program, self._works, self._draw = program, works, draw
+        self._memory, self._workers, self._lockstep = memory, workers, lockstep
+        # Of the outputs of a run: the same for all, or the user is told.
+        self._shapes: dict[str, Any] = {}
+
+    def batches(self, todo: Sequence[Member]) -> Iterator[Batch]:
+        """The runs `todo`, those of like shape and cost together."""
+        for members in _alike(todo):
+            work = self._works[members[0][0].method]
+            method = work.dynamics.method
+            # Runs of like cost side by side, since the slowest of a batch decides.
+            members.sort(key=lambda member: expected_work(member[0]))
+            # The size of a batch follows from its first run, which is not drawn twice.
+            ready = [self._drawn(members[0], method)]
+            self._check_shapes(ready[0], work)
+            size = self._size(len(members), ready[0], method)
+            for part in equal_parts(members, size):
+                runs = ready + [
+                    self._drawn(member, method) for member in part[len(ready) :]
+                ]
+                ready = []
+                release_programs()
+                yield from self._stacked(part, runs, work, size)
+
+    def _drawn(self, member: Member, method: AbstractMethod) -> Run:
+        cell, seed = member
+        data, network = self._draw(cell, seed)
+        return prepare(data, network, method, cell.times)
+
+    def _stacked(
+        self, members: list[Member], runs: list[Run], work: Work, size: int
+    ) -> Iterator[Batch]:
+        # A law of the user's may give another geometry to each seed.
+        by_shape: dict[Any, list[int]] = {}
+        for index, run in enumerate(runs):
+            by_shape.setdefault(signature(run), []).append(index)
+        for indices in by_shape.values():
+            self._check_shapes(runs[indices[0]], work)
+            yield Batch(
+                [members[i] for i in indices],
+                stack([runs[i] for i in indices], size),
+                work,
+            )
+
+    def _check_shapes(self, run: Run, work: Work) -> None:
+        self._shapes = self._program.check_shapes(run, work, self._shapes)
+
+    def _size(self, count: int, run: Run, method: AbstractMethod) -> int:
+        """How many runs a batch holds, on all devices together."""
+        across = self._program.mesh.size
+        rows = sum(
+            math.prod(shape.shape) * shape.dtype.itemsize
+            for shape in self._shapes.values()
+        )
+        held = rows + sum(leaf.nbytes for leaf in jax.tree.leaves(run))
+        need = rows + working_bytes(run, method)
+        check_room(need * self._workers, self._memory, run, self._workers)
+        if self._lockstep:
+            # The inputs of the next batch are there while one is computed.
+            fit = min(_LOCKSTEP, max(1, int(self._memory // (need + held))))
+        else:
+            # Batches that wait their turn only hold their inputs.
+            spare = self._memory / (2 * self._workers + 1) - need
+            fit = min(_SERIAL, max(1, int(spare // held)))
+        wanted = -(-count // (across * self._workers))
+        rounds = -(-wanted // fit)
+        return across * check_count("batch", -(-wanted // rounds))
+
+
+def expected_work(cell: Cell) -> float:
+    """In proportion to the time that a run is expected to take."""
+    return float(cell.times[-1] + 1) * cell.n * cell.p
+
+
+def equal_parts(items: Sequence[Any], size: int) -> list[list[Any]]:
+    """Equal parts of at most `size`, the last one shorter where it must be."""
+    count = -(-len(items) // size)
+    step = -(-len(items) // count)
+    return [list(items[i : i + step]) for i in range(0, len(items), step)]
+
+
+def _alike(todo: Sequence[Member]) -> list[list[Member]]:
+    """Groups of runs that one compiled program serves, as far as sizes tell."""
+    groups: dict[Any, list[Member]] = {}
+    for cell, seed in todo:
+        sizes = (cell.method, bucket_size(cell.n), bucket_size(cell.p), cell.d)
+        groups.setdefault(sizes, []).append((cell, seed))
+    return list(groups.values())

@@ -1,0 +1,146 @@
+"""Formulas as the paper prints them, where its derivation gives another.
+
+The corrected form of each has the same name in `jaxflow.theory` (or the name that the
+docstring gives). `docs/errata.md` has the derivations. Kept so that the two can be
+compared; nothing else in the library uses them.
+"""
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from .._linalg import product
+from .._problem.dataset import Dataset
+from .._snapshot import Snapshot
+from .._types import Examples, Neurons, Pairs, Scalar
+from ._clt import (
+    NeuronMoments,
+    covariance_matrix,
+    first_part,
+    orthogonal_variance,
+    second_part,
+)
+from ._collapse import CollapseRange, range_above
+from ._curvature import lower_bound_with, rate_constant, upper_bound_with
+from ._groups import GroupFlow, number_of_pairs
+from ._orthogonal import GroupBounds, ceiling_with, extinction_with, largest_time
+
+
+def curvature_lower_bound(s: Snapshot) -> Scalar:
+    """Lemma 6 as eq. 15 prints it, with C_x⁻ in place of (C_x⁻)²."""
+    return lower_bound_with(s, s.min_over_examples(s.norms))
+
+
+def curvature_upper_bound(s: Snapshot) -> Scalar:
+    """Lemma 6 as eq. 15 prints it, with C_x⁺ in place of (C_x⁺)²."""
+    return upper_bound_with(s, s.max_over_examples(s.norms))
+
+
+def first_upper_bound(s: Snapshot) -> Scalar:
+    """The first line of eq. 22, which has a_j² where eq. 19 gives a_j² + ‖w_j‖²:
+    (2/np) Σ_j a_j² (‖P_j R‖²/‖R‖²) ((C_x⁺)² + N)."""
+    r = s.residuals
+    weighed = jnp.sum(r**2 * s.covered_by(s.a**2)) / jnp.sum(r**2)
+    return 2 / s.n * (s.max_over_examples(s.norms) ** 2 + s.interaction) * weighed
+
+
+def proved_rate_constant(norms: Examples, targets: Examples) -> Scalar:
+    """(2 − √2) C, as in eq. 30."""
+    return (2 - math.sqrt(2)) * rate_constant(norms, targets)
+
+
+def necessary_width(n: Any, epsilon: Any) -> Array:
+    """3 log(n/ε) − 2: the same, as Lemma 5 prints it."""
+    return 3 * jnp.log(jnp.asarray(n) / epsilon) - 2
+
+
+def orthogonal_deviation(data: Dataset, moments: NeuronMoments) -> Scalar:
+    """γ₀ as eq. 66 prints it, divided by ‖Ỹ‖² to make up for eq. 61; orthogonal inputs.
+
+    The factor 2 of the cross terms of eq. 63 is missing, the two parts of A are treated
+    as if uncorrelated, and the change of ‖R‖² with R is not there.
+    """
+    y = data.targets
+    covariance = covariance_matrix(data, moments)
+    variance = orthogonal_variance(data, moments)
+    for matrix in (first_part(data, moments), second_part(data, moments)):
+        b = product(matrix, y)
+        variance = variance + jnp.sum(b * product(covariance, b))
+    return jnp.sqrt(variance) / jnp.sum(y**2)
+
+
+def extinction_time(s: Snapshot) -> Scalar:
+    """t_n as Lemma 7 prints it, with C_j² in place of C_j."""
+    return extinction_with(s, s.balance)
+
+
+def ceiling_constant(s: Snapshot) -> Scalar:
+    """C of Proposition 1 as eq. 51 prints it; of its free index i, the largest."""
+    first = largest_time(s, s.balance)
+    return ceiling_with(s, 2 * first, s.balance)
+
+
+def group_bounds(
+    n: Any, alpha: Any, targets: Examples, squared_norms: Neurons
+) -> GroupBounds:
+    """Proposition 2 as printed: K₁ = 2 C_y⁻ min_j q/(2 + q), K₂ = 4 C_y⁺ and
+    t ≥ C n^{3α−1} log(Cn), C = max(α C_y⁻, (1/(2 C_y))^{1/α}); C_y⁻ is taken for C_y.
+    """
+    sizes = jnp.abs(targets)
+    least, most = jnp.min(sizes), jnp.max(sizes)
+    n, alpha = jnp.asarray(n), jnp.asarray(alpha)
+    constant = jnp.maximum(alpha * least, (1 / (2 * least)) ** (1 / alpha))
+    share = squared_norms / (2 + squared_norms)
+    return GroupBounds(
+        lower=2 * least * jnp.min(share) / n**alpha,
+        upper=4 * most / n**alpha,
+        time=constant * n ** (3 * alpha - 1) * jnp.log(constant * n),
+    )
+
+
+def cosine(t: Any, n: Any, p: Any, flow: GroupFlow) -> Array:
+    """cos(w_j, s_j y) as eq. 53 prints it, with twice the rate of eq. 52."""
+    rate = 2 * flow.target_norm / jnp.sqrt(number_of_pairs(n, p))
+    return jnp.tanh(rate * t + jnp.arctanh(jnp.asarray(flow.cosine)))
+
+
+def squared_norm(t: Any, n: Any, p: Any, flow: GroupFlow) -> Array:
+    """‖w_j(t)‖² as eq. 55/67 print it, with c_n = 2‖D_j‖/√(np); t in flow time."""
+    root = jnp.sqrt(number_of_pairs(n, p))
+    rate = 2 * flow.target_norm / root
+    ceiling = root * flow.target_norm
+    c, q = flow.cosine, flow.squared_norm
+    growth = jnp.cosh(rate * t) + c * jnp.sinh(rate * t)
+    total = jnp.sinh(rate * t) + c * (jnp.cosh(rate * t) - 1)
+    return ceiling * q * growth / (ceiling + q * total)
+
+
+def window_constant(epsilon: Any, target_norm: Any) -> Array:
+    """C^j(ε) as eq. 74 prints it."""
+    epsilon, target_norm = jnp.asarray(epsilon), jnp.asarray(target_norm)
+    low, high = 1 - jnp.sqrt(epsilon), 1 - jnp.sqrt(1 - epsilon)
+    return low / (1 + target_norm * low) * (1 + target_norm * high) / high
+
+
+def window(epsilon: Any, target_norm: Any, log_np: Any) -> Array:
+    """The window as eq. 12/73 and 74 print it: log C^j(ε)/(2 ‖D_j‖ log(np)).
+
+    (Eq. 12 writes log(n) for log(np), the same to first order, and t(1−ε) − t(ε), which
+    is negative.)
+    """
+    constant = window_constant(epsilon, target_norm)
+    return jnp.log(constant) / (2 * jnp.asarray(target_norm) * log_np)
+
+
+def collapse_range(preactivations: Pairs, target: Any) -> CollapseRange:
+    """(z/y₁)^{1/2} 8/y₁ ≤ λ ≤ min z/max z, as eq. 77 prints it."""
+    largest, target = jnp.max(preactivations), jnp.asarray(target)
+    return range_above(preactivations, jnp.sqrt(largest / target) * 8 / target)
+
+
+def proof_collapse_range(preactivations: Pairs, target: Any) -> CollapseRange:
+    """(8 z/y₁)^{1/2} ≤ λ ≤ min z/max z, as eq. 85 prints it."""
+    largest = jnp.max(preactivations)
+    return range_above(preactivations, jnp.sqrt(8 * largest / jnp.asarray(target)))
