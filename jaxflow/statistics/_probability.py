@@ -37,6 +37,9 @@ def proportion(
     - `"wilson"`: the P with |k/m − P| ≤ z (P (1 − P)/m)^{1/2}. Shorter, and covers
       `confidence` on an average over P only (Wilson, JASA 22, 1927).
 
+    From `scipy.stats.binomtest`, the ends of `"clopper-pearson"` to 10⁻¹¹; about a
+    millisecond for each k/m.
+
     **Arguments:**
 
     - `successes`: k, integers, 0 ≤ k ≤ m, of any shape that fits `trials`.
@@ -48,32 +51,19 @@ def proportion(
     **Raises:** ValueError for counts or a confidence outside these ranges, or an
     unknown method.
     """
-    check_choice("method", method, _INTERVALS)
+    check_choice("method", method, _METHODS)
     confidence = check_between("confidence", confidence, 0, 1)
     k, m = as_counts("successes", successes, "trials", trials)
-    low, high = _INTERVALS[method](k, m, (1 - confidence) / 2)
-    # Both intervals end at 0 or 1 where k does; rounding must not move them off.
-    return Proportion(k / m, np.where(k == 0, 0.0, low), np.where(k == m, 1.0, high))
+    intervals = [
+        stats.binomtest(int(k_i), int(m_i)).proportion_ci(confidence, _METHODS[method])
+        for k_i, m_i in zip(k.flat, m.flat, strict=True)
+    ]
+    ends = np.array(intervals).reshape(-1, 2)
+    return Proportion(k / m, ends[:, 0].reshape(k.shape), ends[:, 1].reshape(k.shape))
 
 
-def _clopper_pearson(
-    k: np.ndarray, m: np.ndarray, tail: float
-) -> tuple[np.ndarray, np.ndarray]:
-    # Parameters of the beta distribution must be positive; where one is clipped, the
-    # caller sets the end.
-    low = stats.beta.ppf(tail, np.maximum(k, 1), m - k + 1)
-    high = stats.beta.ppf(1 - tail, k + 1, np.maximum(m - k, 1))
-    return low, high
-
-
-def _wilson(k: np.ndarray, m: np.ndarray, tail: float) -> tuple[np.ndarray, np.ndarray]:
-    z2 = stats.norm.ppf(tail) ** 2
-    centre = (k + z2 / 2) / (m + z2)
-    half = np.sqrt(z2 * (k * (m - k) / m + z2 / 4)) / (m + z2)
-    return centre - half, centre + half
-
-
-_INTERVALS = {"clopper-pearson": _clopper_pearson, "wilson": _wilson}
+# As `scipy.stats.binomtest` calls them.
+_METHODS = {"clopper-pearson": "exact", "wilson": "wilson"}
 
 
 def compare_proportions(
