@@ -43,7 +43,7 @@ class Parameters:
     horizon: float = 1.5
     """t_∞ in units of t_n."""
     bucket: tuple[int, ...] = tuple(range(1025, 1089))[:60:3]
-    """20 values of n within one rung."""
+    """20 values of n within one bucket."""
     peers: bool = True
     pieces: bool = True
     rounds: int = 1
@@ -128,7 +128,7 @@ def _dense_step(found: _run.Findings, parameters: Parameters, seed: int) -> None
     case = parameters.dense
     n, d, p = case.n, case.d, case.width
     forms, flop = _kernels.own_products(n, d, p, parameters.batch)
-    # The library's arrays have the next sizes of its ladder.
+    # The library's arrays have the sizes of their buckets.
     contenders = {
         **forms,
         **_pieces.stages(row_bucket_size(n), d, bucket_size(p), seed),
@@ -240,7 +240,7 @@ def _bucket(found: _run.Findings, parameters: Parameters, seed: int) -> None:
         jax.random.key(seed),
         n=list(parameters.bucket),
         d=max(parameters.bucket),
-        # One rung of widths as well.
+        # One bucket of widths as well.
         p=36,
         seeds=1,
         method=jaxflow.GradientDescent(1.0),

@@ -1,6 +1,6 @@
 """`simulate`: one trajectory of one network."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -16,9 +16,9 @@ from ._problem.network import Network, check_fit
 from ._problem.padding import pad
 from ._problem.run_problem import Problem, counts, to_run_coordinates
 from ._snapshot import Snapshot, Start, cut
-from ._solution import Solution
+from ._solution import Results, Solution
 from ._stops import AbstractStop
-from ._types import Neurons, Pairs, Scalar, Weights
+from ._types import ArrayLike, Neurons, Pairs, Scalar, Weights
 from ._xla import compiled, compiled_separately
 
 
@@ -27,8 +27,8 @@ def simulate(
     network: Network,
     method: AbstractMethod,
     *,
-    times: Any,
-    stop: Any = (),
+    times: ArrayLike,
+    stop: AbstractStop | Sequence[AbstractStop] = (),
     observe: Mapping[str, Observable] = OBSERVABLES,
 ) -> Solution:
     """Trains one network on one dataset from t = 0 through the given times.
@@ -209,7 +209,7 @@ class Outcome(eqx.Module):
     rows: dict[str, Any]
     final: Snapshot
     final_loss: Scalar
-    result: Any
+    result: Results
     stats: dict[str, Array]
 
 

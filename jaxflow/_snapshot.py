@@ -12,8 +12,6 @@ to them wherever it is multiplied by an activation, a weight or a target.
     observe = {"share": lambda s: s.mean_over_examples(jnp.any(s.active, axis=0))}
 """
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -28,7 +26,7 @@ from ._problem.run_problem import (
     to_run_coordinates,
     to_user_coordinates,
 )
-from ._types import Examples, Neurons, PairMask, Pairs, Scalar, Weights
+from ._types import Examples, Neurons, Number, PairMask, Pairs, Scalar, Weights
 
 
 class Start(eqx.Module):
@@ -51,7 +49,7 @@ class Start(eqx.Module):
         weights: Weights,
         a: Neurons,
         loss: Scalar,
-        interaction: Any = None,
+        interaction: Number | None = None,
     ) -> "Start":
         # Costly for correlated inputs; the compiler drops it when no observable reads
         # it.
@@ -87,7 +85,7 @@ class Snapshot(eqx.Module):
 
     @classmethod
     def of(
-        cls, data: Dataset, network: Network, *, interaction: Any = None
+        cls, data: Dataset, network: Network, *, interaction: Number | None = None
     ) -> "Snapshot":
         """A network at rest, at t = 0.
 

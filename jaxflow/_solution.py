@@ -76,7 +76,7 @@ class Solution(eqx.Module):
     final: Network
     final_time: Scalar
     final_loss: Scalar
-    result: Any
+    result: Results
     stats: dict[str, Array]
 
     @property

@@ -6,7 +6,6 @@ the flow is stopped where a root finder locates the zero.
 """
 
 import abc
-from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -15,14 +14,14 @@ from jaxtyping import Array, Float
 from ._checks import as_scalar
 from ._problem.run_problem import Field, Problem
 from ._solution import Results
-from ._types import Scalar
+from ._types import Number, Scalar
 
 
 class AbstractStop(eqx.Module):
     """A condition that ends a run."""
 
     # How `Solution.result` reports it.
-    result: eqx.AbstractClassVar[Any]
+    result: eqx.AbstractClassVar[Results]
 
     @abc.abstractmethod
     def margin(self, problem: Problem, loss: Scalar, curvature: Scalar) -> Scalar:
@@ -39,10 +38,10 @@ class LossBelow(AbstractStop):
       alone costs y_i²/(2n), so below it every example is being fitted.
     """
 
-    value: Any = None
+    value: Array | None = None
     result = Results.loss_below
 
-    def __init__(self, value: Any = None):
+    def __init__(self, value: Number | None = None):
         self.value = None if value is None else as_scalar("value", value)
 
     def margin(self, problem: Problem, loss: Scalar, curvature: Scalar) -> Scalar:
@@ -70,10 +69,10 @@ class Stationary(AbstractStop):
       would need more than 1000 n units of time to fall by a factor e.
     """
 
-    tolerance: Any
+    tolerance: Array
     result = Results.stationary
 
-    def __init__(self, tolerance: Any = 1e-3):
+    def __init__(self, tolerance: Number = 1e-3):
         self.tolerance = as_scalar("tolerance", tolerance)
 
     def margin(self, problem: Problem, loss: Scalar, curvature: Scalar) -> Scalar:
@@ -91,7 +90,7 @@ def margins(
     return [stop.margin(problem, loss, curvature) for stop in stops]
 
 
-def certificate(targets: Float[Array, " n"], n: Any) -> Scalar:
+def certificate(targets: Float[Array, " n"], n: Number) -> Scalar:
     """(C_y⁻)²/(2n), with C_y⁻ = min_i |y_i|: below it no example is unfitted, since an
     example on which the network is 0 alone costs y_i²/(2n).
 

@@ -1,4 +1,11 @@
-"""How the programs of this package are compiled."""
+"""How the programs of this package are compiled: what XLA has to be told.
+
+Two things about XLA shape this file. It may sum in another order in every program in
+which a sum stands, so that a promise to the last bit needs sums that are compiled by
+themselves (`compiled_separately`). And on a CPU it merges whatever makes a matrix into
+each product that reads the matrix, and then makes it several times
+(`written_to_memory`, `over_rows`).
+"""
 
 import functools
 from collections.abc import Callable
@@ -42,10 +49,11 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def over_rows(function: Callable[[slice], Any], rows: int) -> list[Any]:
-    """`function` of consecutive blocks of rows.
+    """[function(slice of rows), …] over consecutive blocks of 32 rows on a CPU, of all
+    rows elsewhere.
 
-    On a CPU the compiler merges an elementwise pass into a matrix–vector product, and
-    makes it at half the speed above 36 rows.
+    XLA merges an elementwise pass over a matrix (p, n) into the matrix–vector product
+    that reads it, and above 36 rows makes that at half the speed.
     """
     small = jax.default_backend() == "cpu" and rows <= _MANY
     size = _BLOCK if small else rows
@@ -55,8 +63,13 @@ def over_rows(function: Callable[[slice], Any], rows: int) -> list[Any]:
 def compiled_separately(function: Callable[..., Any], problem: Any, *args: Any) -> Any:
     """function(problem, *args), which rounds alike wherever it stands.
 
-    XLA sums in another order where it merges a sum with what surrounds it. A branch is
-    compiled for itself, and that n is positive is not known to the compiler.
+    XLA merges a sum with the operations around it, and then may sum in another order.
+    The branches of a conditional are compiled apart from what surrounds them, so
+    `function` becomes the branch that is always taken: that n is positive is not known
+    to the compiler, which therefore cannot remove the conditional.
+
+    `problem` is a `Problem`, and the results have a fixed shape; the other branch, of
+    zeros, never runs.
     """
     shapes = eqx.filter_eval_shape(function, problem, *args)
 
@@ -67,11 +80,12 @@ def compiled_separately(function: Callable[..., Any], problem: Any, *args: Any) 
 
 
 def written_to_memory(function: Callable[..., Any], problem: Any, *args: Any) -> Any:
-    """function(problem, *args), with the arguments as arrays in memory on a CPU.
+    """function(problem, *args), with `args` written to memory first, on a CPU.
 
-    The compiler there merges what makes a matrix into every matrix–vector product that
-    reads it. For more than a maximum that takes many times longer than writing the
-    matrix once: 120 against 30 μs for a stage of the flow at n = 2000.
+    XLA would otherwise recompute them for every product that reads them. Where an
+    argument is more than the maximum of two numbers that takes several times longer
+    than writing the matrix (p, n) once: 120 against 30 μs for a stage of the flow at
+    n = 2000.
     """
     if jax.default_backend() == "cpu":
         return compiled_separately(function, problem, *args)

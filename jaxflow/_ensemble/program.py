@@ -1,8 +1,18 @@
-"""The compiled program that runs several networks.
+"""The compiled program that runs a batch of networks.
 
-On a CPU the runs of a batch follow each other (`lax.map`): one network fits into the
-cache, each ends when it is done, and the arithmetic is that of a network alone. On an
-accelerator they run in lockstep (`vmap`), where the slowest decides.
+A batch is a `Run` whose leaves have a leading axis B: weights (B, p⁺, m⁺), a (B, p⁺),
+times (B, T), and so on, at the sizes of a bucket. The program maps the driver of
+`simulate` over that axis, and returns rows (B, T, …) and finals (B, …).
+
+- On a CPU by `lax.map`: the runs follow each other. One network fits into the cache,
+  each run ends when it is done, and the arithmetic is that of a network alone, to the
+  last bit.
+- On an accelerator by `vmap`: the runs take their steps together; the slowest decides.
+- On several devices by `shard_map` besides: each device has its share of the runs, and
+  none waits for another before all are done.
+
+A program is compiled for each signature (shapes and dtypes of the batch, and the
+method), ahead of its first call, and is kept for as long as the process.
 """
 
 import functools
@@ -29,13 +39,16 @@ from .resources import AXIS
 
 
 def prepare(data: Dataset, network: Network, method: AbstractMethod, times: Any) -> Run:
-    """A run as `simulate` makes it of a user's data and network."""
+    """A run as `simulate` makes it of a user's data and network, on the host.
+
+    Compiled once per size of the data: in run coordinates, padded, as arrays of NumPy.
+    """
     dtype = jnp.result_type(data.targets.dtype, network.w.dtype)
     data, network = jax.tree.map(lambda x: x.astype(dtype), (data, network))
     run = _padded_run(
         data, network, method, jnp.asarray(times, dtype), *counts(data, network)
     )
-    # On the host, where runs wait for the rest of their batch.
+    # Runs wait here for the rest of their batch, which NumPy stacks.
     return jax.device_get(run)
 
 
@@ -57,7 +70,7 @@ def _idle(run: Run) -> Run:
 
 
 def signature(tree: Any) -> Any:
-    """Runs with equal signatures are served by one program."""
+    """Structure, shapes and dtypes: runs that agree in these share one program."""
     leaves, structure = jax.tree.flatten(tree)
     return structure, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
 
@@ -175,7 +188,7 @@ class Program:
         """The compiled program for batches of this shape."""
         key = signature(batch), signature(work)
         if key not in self._compiled:
-            # Arrays that are in their place already stay there.
+            # Compiling needs the arrays' places only; those in place stay there.
             lowered = self._jitted.lower(*self._placed(batch, work))
             self._compiled[key] = lowered.compile()
         return self._compiled[key]

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +10,15 @@ import jax
 from jaxtyping import PRNGKeyArray
 
 from .._checks import check_positive, float_dtype
+from .._methods.base import AbstractMethod
 from .._observables import Observable
+from .._sampling.initialisation import InitLaw
+from .._sampling.inputs import InputLaw
 from .._sampling.problem import check_laws, sample_problem
+from .._sampling.targets import TargetLaw
 from .._simulate import check_observers, check_stops
+from .._stops import AbstractStop
+from .._types import ArrayLike, Counts, DTypeLike
 from ..records._chunk import optional
 from .batches import Batcher, expected_work
 from .config import describe
@@ -33,23 +39,23 @@ _NOTHING: Mapping[str, Observable] = MappingProxyType({})
 def simulate_ensemble(
     key: PRNGKeyArray,
     *,
-    n: Any,
-    d: Any,
-    p: Any = None,
-    seeds: Any,
-    method: Any,
-    times: Any,
-    stop: Any = (),
+    n: Counts,
+    d: Counts,
+    p: Counts | Callable[[int], int] | None = None,
+    seeds: Counts,
+    method: AbstractMethod | Mapping[str, AbstractMethod],
+    times: ArrayLike | Callable[[int, int, int], ArrayLike],
+    stop: AbstractStop | Sequence[AbstractStop] = (),
     observe: Mapping[str, Observable] = _NOTHING,
-    inputs: Any = "orthogonal",
-    targets: Any = "uniform",
-    init: Any = "gaussian",
+    inputs: str | InputLaw = "orthogonal",
+    targets: str | TargetLaw = "uniform",
+    init: str | InitLaw = "gaussian",
     epsilon: float = 0.05,
-    dtype: Any = None,
+    dtype: DTypeLike | None = None,
     grid: str = "product",
     folder: str | os.PathLike[str] | None = None,
     memory: float | int | None = None,
-    devices: Any = None,
+    devices: Sequence[jax.Device] | None = None,
     lockstep: bool | None = None,
     progress: bool | Callable[[Progress], Any] | None = None,
 ) -> "xarray.Dataset":

@@ -5,7 +5,7 @@ that changing them does not recompile.
 """
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -15,8 +15,9 @@ from jaxtyping import Array, Float
 
 from .._problem.inputs import AbstractInputs
 from .._problem.run_problem import Problem
+from .._solution import Results
 from .._stops import AbstractStop
-from .._types import Neurons, Scalar, Weights
+from .._types import Declared, Neurons, Scalar, Weights
 
 # (time, weights, a) -> the values to record there. A method whose pairs slide along
 # their kinks gives the multipliers, (p, n), as a fourth argument.
@@ -45,7 +46,7 @@ class Trajectory(eqx.Module):
     time: Scalar
     weights: Weights
     a: Neurons
-    result: Any
+    result: Results
     stats: dict[str, Array]
 
 
@@ -54,7 +55,7 @@ class AbstractMethod(eqx.Module):
 
     # The statistics that a run may report besides `COUNTS`: numbers, which are NaN in
     # an ensemble where a run has none, and counts, which are −1 there.
-    statistics: ClassVar[Mapping[str, type[float] | type[int]]] = MappingProxyType({})
+    statistics: ClassVar[Declared] = MappingProxyType({})
 
     @property
     @abc.abstractmethod

@@ -20,7 +20,7 @@ from .._checks import as_scalar, check_count
 from .._problem.inputs import AbstractInputs
 from .._problem.run_problem import Problem
 from .._stops import AbstractStop, margins
-from .._types import Neurons, Weights
+from .._types import Neurons, Number, Weights
 from .base import AbstractMethod, Recorder, Trajectory
 from .kink_solver import (
     Arguments,
@@ -57,21 +57,21 @@ class AbstractDiffraxFlow(AbstractMethod):
     a controller is not one of diffrax's.
     """
 
-    rtol: Any
-    atol: Any
-    first_step: Any
+    rtol: Array
+    atol: Array
+    first_step: Array | None
     solver: diffrax.AbstractSolver
     controller: diffrax.AbstractStepSizeController | None
     max_steps: int = eqx.field(static=True)
 
     def __init__(
         self,
-        rtol: Any = 1e-6,
-        atol: Any = None,
+        rtol: Number = 1e-6,
+        atol: Number | None = None,
         *,
         solver: diffrax.AbstractSolver | None = None,
         controller: diffrax.AbstractStepSizeController | None = None,
-        first_step: Any = None,
+        first_step: Number | None = None,
         max_steps: int = 100_000,
     ):
         for name, value, kind in (

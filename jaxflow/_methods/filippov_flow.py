@@ -6,9 +6,8 @@ there, and its order and its error estimate mean nothing. `filippov_scheme.py` h
 scheme that is used instead; here its steps are chosen, recorded and stopped.
 """
 
-from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -19,7 +18,7 @@ from .._checks import check_count, check_positive
 from .._problem.inputs import AbstractInputs
 from .._problem.run_problem import Problem
 from .._stops import AbstractStop
-from .._types import Neurons, Pairs, Scalar, Weights
+from .._types import Declared, Neurons, Number, Pairs, Scalar, Weights
 from .base import AbstractMethod, Recorder, Trajectory
 from .filippov_scheme import Place, Scheme
 from .loop import (
@@ -67,7 +66,7 @@ class FilippovFlow(AbstractMethod):
     Raises a ValueError when a number is not positive and finite.
     """
 
-    statistics: ClassVar[Mapping[str, type[float] | type[int]]] = MappingProxyType(
+    statistics: ClassVar[Declared] = MappingProxyType(
         {
             "sliding_share": float,
             "multiplier_residual": float,
@@ -76,18 +75,18 @@ class FilippovFlow(AbstractMethod):
         }
     )
 
-    tolerance: Any
-    first_step: Any
-    largest_step: Any
+    tolerance: Array
+    first_step: Array | None
+    largest_step: Array | None
     sliding_candidates: int = eqx.field(static=True)
     max_steps: int = eqx.field(static=True)
 
     def __init__(
         self,
-        tolerance: Any = 1e-4,
+        tolerance: Number = 1e-4,
         *,
-        first_step: Any = None,
-        largest_step: Any = None,
+        first_step: Number | None = None,
+        largest_step: Number | None = None,
         sliding_candidates: int = 64,
         max_steps: int = 100_000,
     ):
@@ -153,7 +152,7 @@ class _Stepper(AbstractStepper):
     stops: tuple[AbstractStop, ...]
     tolerance: Scalar
     first_step: Scalar | None
-    largest_step: Any
+    largest_step: Array | float
     max_steps: int | None = eqx.field(static=True)
 
     def init(self, weights: Weights, a: Neurons) -> _State:

@@ -12,7 +12,7 @@ from .._checks import as_scalar
 from .._problem.inputs import AbstractInputs
 from .._problem.run_problem import Problem
 from .._stops import AbstractStop
-from .._types import Examples, Neurons, Scalar, Weights
+from .._types import Examples, Neurons, Number, Scalar, Weights
 from .base import AbstractMethod, Recorder, Trajectory, rises
 from .loop import GOING_ON, AbstractStepper, march, outcome_at
 
@@ -36,13 +36,13 @@ class GradientDescent(AbstractMethod):
     Raises a ValueError when `learning_rate` is not positive.
     """
 
-    learning_rate: Any
+    learning_rate: Array
     optimizer: optax.GradientTransformation | None = eqx.field(static=True)
     count_crossings: bool = eqx.field(static=True)
 
     def __init__(
         self,
-        learning_rate: Any = 1.0,
+        learning_rate: Number = 1.0,
         optimizer: optax.GradientTransformation | None = None,
         *,
         count_crossings: bool = True,

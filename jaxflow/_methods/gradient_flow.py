@@ -1,7 +1,6 @@
 """The gradient flow itself: which method integrates it on which inputs."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -12,7 +11,7 @@ from .._problem.dataset import Dataset
 from .._problem.inputs import AbstractInputs
 from .._problem.run_problem import Problem
 from .._stops import AbstractStop
-from .._types import Neurons, Weights
+from .._types import Declared, Neurons, Number, Weights
 from .base import AbstractMethod, Recorder, Trajectory
 from .diffrax_flow import RungeKuttaFlow
 from .filippov_flow import FilippovFlow
@@ -42,16 +41,18 @@ class GradientFlow(AbstractMethod):
     """
 
     # Those of the method that has any.
-    statistics: ClassVar[Mapping[str, type[float] | type[int]]] = (
-        FilippovFlow.statistics
-    )
+    statistics: ClassVar[Declared] = FilippovFlow.statistics
 
-    rtol: Any
-    first_step: Any
+    rtol: Array
+    first_step: Array | None
     max_steps: int = eqx.field(static=True)
 
     def __init__(
-        self, rtol: Any = 1e-6, *, first_step: Any = None, max_steps: int = 100_000
+        self,
+        rtol: Number = 1e-6,
+        *,
+        first_step: Number | None = None,
+        max_steps: int = 100_000,
     ):
         # Python floats would be compiled in, and a new tolerance compile anew.
         self.rtol = as_scalar("rtol", rtol)

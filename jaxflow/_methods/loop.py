@@ -145,7 +145,7 @@ def march(
     )
 
 
-def result_of(outcome: Array, stops: tuple[AbstractStop, ...]) -> Any:
+def result_of(outcome: Array, stops: tuple[AbstractStop, ...]) -> Results:
     """An outcome as an item of `Results`."""
     result = Results.reached_time
     for index, stop in enumerate(stops):

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._checks import as_float_array, is_concrete
-from .._types import Examples
+from .._types import ArrayLike, Examples
 from .inputs import (
     AbstractInputs,
     AntipodalInputs,
@@ -47,7 +47,7 @@ class Dataset(eqx.Module):
     reduced: AbstractInputs
     directions: Float[Array, "m d"] | None
 
-    def __init__(self, x: Any, y: Any):
+    def __init__(self, x: ArrayLike | AbstractInputs, y: ArrayLike):
         inputs = x if isinstance(x, AbstractInputs) else DenseInputs(x)
         targets = as_float_array("y", y, 1)
         if targets.shape[0] != inputs.num_examples:

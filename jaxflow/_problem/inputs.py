@@ -31,7 +31,7 @@ from jaxtyping import Array, Float
 
 from .._checks import as_float_array, check_positive, is_concrete
 from .._linalg import extend, product
-from .._types import Examples, Neurons, Pairs, Scalar, Weights
+from .._types import ArrayLike, Examples, Neurons, Pairs, Scalar, Weights
 
 # Up to this many examples a full eigenvalue decomposition is the quickest exact way to
 # the spectral norm of the interactions; above it LOBPCG finds the two ends.
@@ -123,7 +123,7 @@ class AbstractInputs(eqx.Module):
         return jnp.maximum(top, -bottom)
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> np.dtype:
         return self.norms.dtype
 
 
@@ -140,7 +140,7 @@ class DenseInputs(AbstractInputs):
 
     x: Float[Array, "n d"]
 
-    def __init__(self, x: Any):
+    def __init__(self, x: ArrayLike):
         self.x = as_float_array("x", x, 2)
         if is_concrete(self.x):
             _check_no_zero_input(np.max(np.abs(np.asarray(self.x)), axis=1))
@@ -220,7 +220,7 @@ class GramInputs(_AbstractGram):
 
     matrix: Float[Array, "n n"]
 
-    def __init__(self, gram: Any):
+    def __init__(self, gram: ArrayLike):
         self.matrix = as_float_array("gram", gram, 2)
         if self.matrix.shape[0] != self.matrix.shape[1]:
             raise ValueError(
@@ -305,7 +305,7 @@ class OrthogonalInputs(AbstractInputs):
 
     lengths: Examples
 
-    def __init__(self, norms: Any):
+    def __init__(self, norms: ArrayLike):
         self.lengths = as_float_array("norms", norms, 1)
         check_positive("norms", self.lengths)
 
@@ -369,7 +369,7 @@ class AntipodalInputs(AbstractInputs):
     negative: Float[Array, " m"]
     blocks: ClassVar[int] = 2
 
-    def __init__(self, positive: Any, negative: Any):
+    def __init__(self, positive: ArrayLike, negative: ArrayLike):
         self.positive = as_float_array("positive", positive, 1)
         self.negative = as_float_array("negative", negative, 1)
         if self.positive.shape != self.negative.shape:

@@ -11,15 +11,22 @@ One step of gradient descent on p·L with learning rate η is one explicit Euler
 length η of this flow, so time is measured as learning rate × steps.
 """
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from .._checks import as_float_array, check_positive
 from .._linalg import product
-from .._types import Examples, Neurons, PairMask, Pairs, Scalar, Weights
+from .._types import (
+    ArrayLike,
+    Examples,
+    Neurons,
+    Number,
+    PairMask,
+    Pairs,
+    Scalar,
+    Weights,
+)
 from .dataset import Dataset
 from .inputs import DenseInputs
 
@@ -44,7 +51,9 @@ class Network(eqx.Module):
     a: Neurons
     squared_norm: Neurons | None
 
-    def __init__(self, w: Any, a: Any, squared_norm: Any = None):
+    def __init__(
+        self, w: ArrayLike, a: ArrayLike, squared_norm: ArrayLike | None = None
+    ):
         w = as_float_array("w", w, 2)
         a = as_float_array("a", a, 1)
         if w.shape[0] != a.shape[0]:
@@ -125,18 +134,18 @@ def squared_norms(data: Dataset, network: Network) -> Neurons:
     return data.inputs.squared_norms(network.w)
 
 
-def mean_activation(activations: Pairs, a: Neurons, p: Any) -> Examples:
+def mean_activation(activations: Pairs, a: Neurons, p: Number) -> Examples:
     """(1/p) Σ_j a_j (z_ji)_+, given the activations (z_ji)_+."""
     return product(a, activations) / p
 
 
-def half_mean_square(r: Examples, n: Any) -> Scalar:
+def half_mean_square(r: Examples, n: Number) -> Scalar:
     """(1/2n) Σ_i r_i²."""
     return 0.5 * jnp.sum(r**2) / n
 
 
 def pair_velocity(
-    activations: Pairs, gates: PairMask | Pairs, a: Neurons, r: Examples, n: Any
+    activations: Pairs, gates: PairMask | Pairs, a: Neurons, r: Examples, n: Number
 ) -> tuple[Pairs, Neurons]:
     """The flow in the space of pairs: ((a_j/n) r_i 1_ji, (1/n) Σ_i r_i (z_ji)_+).
 

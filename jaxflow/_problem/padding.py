@@ -1,10 +1,13 @@
-"""The size at which a run is computed.
+"""Padding: a run is computed at the size of a bucket, not at its own.
 
-A run of n examples and p neurons is computed at the next sizes of a fixed ladder, with
-examples that are the zero vector (target 0) and neurons that are zero (a = 0), while
-averages go on dividing by n and p. Such pairs have z = 0 and never move. One compiled
-program so serves every n and p between two rungs, and since the rung depends on n and p
-alone, a run has the same bits whether it is alone or one of thousands.
+A run of n examples and p neurons is computed with the next larger sizes n⁺ ≥ n and
+p⁺ ≥ p for which there is a bucket (`size_buckets.py`). The rest is filled up with
+examples that are the zero vector, with target 0, and neurons that are zero, with a = 0.
+Every mean still divides by n and p. Such a pair has z_ji = 0 and r_i a_j = 0: it adds
+exactly 0 to every sum and never moves, so padding changes no number but by rounding.
+
+One compiled program so serves every n and p of a bucket. And since the bucket depends
+on n and p alone, a run has the same bits whether it is alone or one of thousands.
 """
 
 from jaxtyping import Array
@@ -15,7 +18,13 @@ from .size_buckets import bucket_size, row_bucket_size
 
 
 def pad(problem: Problem, weights: Array, a: Array) -> tuple[Problem, Array, Array]:
-    """A problem and its network, weights (p, m) and a (p,), at the ladder's sizes."""
+    """A problem and its network at the sizes of their bucket.
+
+    weights (p, m) → (p⁺, m⁺), a (p,) → (p⁺,); m⁺ follows from n⁺ where the geometry
+    stores something per example, and is m = d for dense inputs.
+    """
+    # Antipodal examples are two blocks, (+, −), and each block is padded at its end:
+    # example i and its opposite must stay n⁺/2 apart.
     inputs = problem.inputs
     blocks = inputs.blocks
     n = blocks * row_bucket_size(inputs.num_examples // blocks)

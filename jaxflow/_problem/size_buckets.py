@@ -1,7 +1,11 @@
-"""The sizes at which things are computed, so that one program serves many."""
+"""The sizes at which things are computed, so that one compiled program serves many.
 
-# For networks: 32, 34, …, 62, 64, 68, … Less than 1/17 of the examples and of the
-# neurons are padding, so less than an eighth of the pairs.
+Compiling a run takes seconds, computing a small one milliseconds. So sizes are rounded
+up to few: those of at most five binary digits before their zeros.
+"""
+
+# Sizes of networks are then …, 31, 32, 34, …, 62, 64, 68, … Less than 1/17 of the
+# examples and of the neurons are padding, so less than an eighth of the pairs.
 _DIGITS = 5
 # 4 KiB in numbers of float64, and a line of the cache in numbers of float32.
 _PAGE, _LINE = 512, 16

@@ -5,8 +5,6 @@
 y_i²/(2n). What holds "given 𝓘" is measured on networks drawn until it occurs.
 """
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -15,7 +13,7 @@ from jaxtyping import Array, Bool, PRNGKeyArray
 from .._checks import check_choice, check_count, is_concrete
 from .._problem.dataset import Dataset
 from .._problem.network import Network
-from .initialisation import INITIALISATIONS
+from .initialisation import INITIALISATIONS, InitLaw
 
 
 class CorrectlyActivated(eqx.Module):
@@ -36,10 +34,10 @@ class CorrectlyActivated(eqx.Module):
       is. By the width rule one draw is enough in more than 95 % of cases.
     """
 
-    init: Any
+    init: InitLaw
     max_draws: int = eqx.field(static=True)
 
-    def __init__(self, init: Any = "gaussian", max_draws: int = 1000):
+    def __init__(self, init: str | InitLaw = "gaussian", max_draws: int = 1000):
         if not callable(init):
             check_choice("init", init, INITIALISATIONS)
             init = INITIALISATIONS[init]

@@ -8,6 +8,7 @@ beyond them is χ²_{d−m}/d.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -23,6 +24,8 @@ from .._problem.inputs import DenseInputs, GramInputs, OrthogonalInputs
 from .._problem.network import Network
 from .._types import Neurons
 from .random_numbers import bartlett, chi_squares, draw_numbers
+
+InitLaw = Callable[[PRNGKeyArray, Dataset, int, int], Network]
 
 # Weights whose law has no simple projection are drawn this many coordinates at a time.
 _BLOCK = 65_536

@@ -28,10 +28,10 @@ from .._problem.inputs import (
     GramInputs,
     OrthogonalInputs,
 )
-from .._types import Examples
+from .._types import ArrayLike, DTypeLike, Examples
 from .random_numbers import bartlett, draw_numbers
 
-InputLaw = Callable[[PRNGKeyArray, int, int, Any], Any]
+InputLaw = Callable[[PRNGKeyArray, int, int, Any], ArrayLike | AbstractInputs]
 
 
 def sample_inputs(
@@ -40,8 +40,8 @@ def sample_inputs(
     n: int,
     d: int,
     inputs: str | InputLaw = "orthogonal",
-    dtype: Any = None,
-) -> AbstractInputs:
+    dtype: DTypeLike | None = None,
+) -> ArrayLike | AbstractInputs:
     """Draws the inputs alone, as `sample_problem` does."""
     dtype = float_dtype(dtype)
     return draw_inputs(inputs, key, check_count("n", n), check_count("d", d), dtype)[0]

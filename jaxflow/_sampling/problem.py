@@ -8,7 +8,6 @@ user as functions:
     init:    (key, data, d, p)       -> Network
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -17,7 +16,8 @@ from jaxtyping import PRNGKeyArray
 from .._checks import check_choice, check_count, float_dtype
 from .._problem.dataset import Dataset
 from .._problem.network import Network
-from .initialisation import INITIALISATIONS, Initialisation
+from .._types import DTypeLike
+from .initialisation import INITIALISATIONS, Initialisation, InitLaw
 from .inputs import (
     INPUT_LAWS,
     InputLaw,
@@ -25,8 +25,6 @@ from .inputs import (
 )
 from .targets import TARGET_LAWS, TargetLaw
 from .width_rule import width_rule
-
-InitLaw = Callable[[PRNGKeyArray, Dataset, int, int], Network]
 
 
 def sample_problem(
@@ -37,9 +35,9 @@ def sample_problem(
     p: int | None = None,
     inputs: str | InputLaw = "orthogonal",
     targets: str | TargetLaw = "uniform",
-    init: "str | InitLaw" = "gaussian",
+    init: str | InitLaw = "gaussian",
     epsilon: float = 0.05,
-    dtype: Any = None,
+    dtype: DTypeLike | None = None,
 ) -> tuple[Dataset, Network]:
     """Draws a dataset and an initial network (Appendix B).
 

@@ -1,8 +1,8 @@
 """Random numbers of many sizes by few programs.
 
 What jax draws of one size is, in its default generator, the beginning of what it draws
-of any larger one, in the order of memory. So numbers are drawn at the next size of a
-coarse ladder, and the rest is thrown away. Compiling a generator takes as long as
+of any larger one, in the order of memory. So numbers are drawn at the size of a coarse
+bucket, and the rest is thrown away. Compiling a generator takes as long as
 drawing some 10⁷ numbers; a network of a sweep over n has 10⁵ or so.
 """
 

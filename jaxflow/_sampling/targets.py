@@ -9,21 +9,21 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from .._checks import as_float_array, check_positive, is_concrete
-from .._types import Examples
+from .._types import ArrayLike, DTypeLike, Examples
 from .initialisation import group_size
 from .random_numbers import draw_numbers
 
-TargetLaw = Callable[[PRNGKeyArray, int, Any], Any]
+TargetLaw = Callable[[PRNGKeyArray, int, Any], ArrayLike]
 
 
-def uniform_targets(key: PRNGKeyArray, n: int, dtype: Any) -> Examples:
+def uniform_targets(key: PRNGKeyArray, n: int, dtype: DTypeLike) -> Examples:
     """y ~ U([−2, −1] ∪ [1, 2])."""
     size_key, sign_key = jax.random.split(key)
     sizes = draw_numbers(jax.random.uniform, size_key, (n,), dtype, 1, 2)
     return sizes * draw_numbers(jax.random.rademacher, sign_key, (n,), dtype)
 
 
-def group_targets(signs: Any, sizes: Any = None) -> TargetLaw:
+def group_targets(signs: ArrayLike, sizes: ArrayLike | None = None) -> TargetLaw:
     """A law of targets in len(signs) groups of equal size, one sign each (Section 4).
 
     - `signs`: s_j = ±1, shape (p,).
@@ -42,7 +42,7 @@ def group_targets(signs: Any, sizes: Any = None) -> TargetLaw:
                 f"{sizes.shape}."
             )
 
-    def law(key: PRNGKeyArray, n: int, dtype: Any) -> Examples:
+    def law(key: PRNGKeyArray, n: int, dtype: DTypeLike) -> Examples:
         per_group = group_size(n, signs.shape[0])
         if sizes is None:
             magnitudes = draw_numbers(jax.random.uniform, key, (n,), dtype, 1, 2)

@@ -1,11 +1,11 @@
 """Checks of what a user passes in, on top of `jaxflow._checks`, for NumPy arrays."""
 
-from typing import Any
-
 import numpy as np
 
+from .._types import ArrayLike
 
-def as_numbers(name: str, value: Any, ndim: int | None = None) -> np.ndarray:
+
+def as_numbers(name: str, value: ArrayLike, ndim: int | None = None) -> np.ndarray:
     """`value` as a float64 array of finite numbers, with `ndim` axes if given."""
     try:
         array = np.asarray(value, dtype=np.float64)
@@ -23,7 +23,7 @@ def as_numbers(name: str, value: Any, ndim: int | None = None) -> np.ndarray:
 
 
 def as_counts(
-    successes_name: str, successes: Any, trials_name: str, trials: Any
+    successes_name: str, successes: ArrayLike, trials_name: str, trials: ArrayLike
 ) -> tuple[np.ndarray, np.ndarray]:
     """Integers 0 ≤ successes ≤ trials, trials ≥ 1, broadcast to one shape."""
     k = as_numbers(successes_name, successes)
@@ -69,7 +69,7 @@ def pool(
     )
 
 
-def check_between(name: str, value: Any, low: float, high: float) -> float:
+def check_between(name: str, value: ArrayLike, low: float, high: float) -> float:
     """One number strictly between `low` and `high`."""
     number = as_numbers(name, value)
     if number.ndim != 0 or not low < number < high:

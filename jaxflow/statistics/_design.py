@@ -20,6 +20,7 @@ import numpy as np
 from scipy import special
 
 from .._checks import check_count
+from .._types import ArrayLike
 from ._arrays import as_numbers, check_between
 from ._threshold import Counts, Threshold, fit_threshold
 
@@ -68,7 +69,11 @@ class ThresholdSearch:
 
 
 def next_points(
-    n_candidates: Any, n: Any, successes: Any, trials: Any, batch: int
+    n_candidates: ArrayLike,
+    n: ArrayLike,
+    successes: ArrayLike,
+    trials: ArrayLike,
+    batch: int,
 ) -> np.ndarray:
     """The n of the next `batch` runs, given those made.
 

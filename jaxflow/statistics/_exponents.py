@@ -1,12 +1,12 @@
 """With which power of x a quantity grows, measured over many runs at each x."""
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from .._checks import check_choice, check_count
+from .._types import ArrayLike, Arrays
 from ._arrays import as_numbers, check_between
 
 
@@ -26,14 +26,14 @@ class PowerLaw:
     residual_rms: float
     confidence: float
 
-    def predict(self, x: Any) -> np.ndarray:
+    def predict(self, x: ArrayLike) -> np.ndarray:
         """The fitted y, in the shape of `x`."""
         return self.prefactor * as_numbers("x", x) ** self.exponent
 
 
 def power_law(
-    x: Any,
-    samples: Any,
+    x: ArrayLike,
+    samples: Arrays,
     confidence: float = 0.95,
     average: str = "log-of-mean",
     *,
@@ -118,7 +118,7 @@ def _mean_of_log(values: np.ndarray, axis: int = -1) -> np.ndarray:
 _AVERAGES = {"log-of-mean": _log_of_mean, "mean-of-log": _mean_of_log}
 
 
-def _collect(x: Any, samples: Any) -> tuple[np.ndarray, list[np.ndarray]]:
+def _collect(x: ArrayLike, samples: Arrays) -> tuple[np.ndarray, list[np.ndarray]]:
     """log x, shape (m,), and the runs at each x."""
     x = as_numbers("x", x, ndim=1)
     if np.any(x <= 0):

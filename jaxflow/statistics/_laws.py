@@ -5,11 +5,11 @@ alone, and its correction for few points is the same for all.
 """
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 from scipy import optimize, stats
 
+from .._types import ArrayLike
 from ._arrays import as_numbers
 
 # Names and formulas; `parameters` below come in this order.
@@ -37,7 +37,7 @@ class LawFit:
     aic: float
     weight: float
 
-    def predict(self, x: Any) -> np.ndarray:
+    def predict(self, x: ArrayLike) -> np.ndarray:
         """The fitted y, in the shape of `x`."""
         first, second = self.parameters
         x = as_numbers("x", x)
@@ -46,7 +46,9 @@ class LawFit:
         return first + second * (x if self.name == "linear" else np.log(x))
 
 
-def compare_laws(x: Any, y: Any, sigma: Any = None) -> dict[str, LawFit]:
+def compare_laws(
+    x: ArrayLike, y: ArrayLike, sigma: ArrayLike | None = None
+) -> dict[str, LawFit]:
     """Fits y = a + b x, y = c x^k and y = a + b log x by (weighted) least squares.
 
     The criterion is χ² + 2·2 with σ known, and m log(Σ (y − f)²/m) + 2·3 without, when

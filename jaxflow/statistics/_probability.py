@@ -1,12 +1,12 @@
 """The probability that a run converges, and whether two such probabilities differ."""
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from .._checks import check_choice
+from .._types import ArrayLike
 from ._arrays import as_counts, as_numbers, broadcast, check_between
 
 
@@ -20,8 +20,8 @@ class Proportion:
 
 
 def proportion(
-    successes: Any,
-    trials: Any,
+    successes: ArrayLike,
+    trials: ArrayLike,
     confidence: float = 0.95,
     method: str = "clopper-pearson",
 ) -> Proportion:
@@ -67,10 +67,10 @@ _METHODS = {"clopper-pearson": "exact", "wilson": "wilson"}
 
 
 def compare_proportions(
-    successes_1: Any,
-    trials_1: Any,
-    successes_2: Any,
-    trials_2: Any,
+    successes_1: ArrayLike,
+    trials_1: ArrayLike,
+    successes_2: ArrayLike,
+    trials_2: ArrayLike,
     method: str = "boschloo",
 ) -> np.ndarray:
     """Two-sided p-values of "both groups of runs converge with the same probability".
@@ -113,7 +113,7 @@ def _p_value(k1: int, m1: int, k2: int, m2: int, *, method: str) -> float:
     return float(stats.boschloo_exact(table).pvalue)
 
 
-def holm(p_values: Any) -> np.ndarray:
+def holm(p_values: ArrayLike) -> np.ndarray:
     """p-values adjusted for their number, after Holm (Scand. J. Statist. 6, 1979).
 
     With p_(1) ≤ … ≤ p_(m), the i-th becomes max_{j≤i} min(1, (m − j + 1) p_(j)).

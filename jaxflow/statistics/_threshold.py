@@ -9,12 +9,12 @@ likelihood exceeds a level are an interval, and bisection finds its ends.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from scipy import optimize, special, stats
 
 from .._checks import check_choice, check_count
+from .._types import ArrayLike
 from ._arrays import as_counts, as_numbers, broadcast, check_between, pool
 
 
@@ -51,7 +51,7 @@ class Threshold:
             return float("inf")
         return (self.high - self.low) / (2 * max(abs(self.estimate), 1e-300))
 
-    def probability(self, n: Any) -> np.ndarray:
+    def probability(self, n: ArrayLike) -> np.ndarray:
         """P(n), in the shape of `n`; nan where P does not fall, so that N and s do not
         tell it."""
         distance = self.estimate - as_numbers("n", n)
@@ -63,9 +63,9 @@ class Threshold:
 
 
 def fit_threshold(
-    n: Any,
-    successes: Any,
-    trials: Any = 1,
+    n: ArrayLike,
+    successes: ArrayLike,
+    trials: ArrayLike = 1,
     confidence: float = 0.95,
     *,
     interval: str = "profile",
@@ -160,7 +160,9 @@ class LackOfFit:
     p_value: float
 
 
-def lack_of_fit(fit: Threshold, n: Any, successes: Any, trials: Any = 1) -> LackOfFit:
+def lack_of_fit(
+    fit: Threshold, n: ArrayLike, successes: ArrayLike, trials: ArrayLike = 1
+) -> LackOfFit:
     """Whether P(n) is logistic at all: the deviance of a fit to these runs.
 
     Where it is not, N of the fit depends on which n were run, and is not quite where
@@ -193,7 +195,7 @@ class Counts:
     trials: np.ndarray
 
     @staticmethod
-    def collect(n: Any, successes: Any, trials: Any) -> "Counts":
+    def collect(n: ArrayLike, successes: ArrayLike, trials: ArrayLike) -> "Counts":
         """From what a user passes in; may be empty."""
         n = as_numbers("n", n, ndim=1)
         k, m = as_counts("successes", successes, "trials", trials)

@@ -7,15 +7,13 @@ Lemma 3: for whitened sub-Gaussian inputs the second holds with probability 1 �
 d ≥ C (n² + n log(1/ε)).
 """
 
-from typing import Any
-
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from .._problem.dataset import Dataset
 from .._problem.network import Network, squared_norms
-from .._types import Examples, Neurons, Scalar
+from .._types import Examples, Neurons, Number, Scalar
 
 
 class Assumptions(eqx.Module):
@@ -81,12 +79,12 @@ def antipodal_interaction(gram: Float[Array, "n n"]) -> Scalar:
     return jnp.max(jnp.abs(jnp.linalg.eigvalsh(gram - pairs)))
 
 
-def dimension_rule(n: Any, epsilon: Any, constant: Any) -> Array:
+def dimension_rule(n: Number, epsilon: Number, constant: Number) -> Array:
     """d = C (n² + n log(1/ε)) of Lemma 3."""
     n = jnp.asarray(n)
-    return constant * (n**2 + n * jnp.log(1 / jnp.asarray(epsilon)))
+    return jnp.asarray(constant) * (n**2 + n * jnp.log(1 / jnp.asarray(epsilon)))
 
 
-def dimension_constant(d: Any, n: Any, epsilon: Any) -> Array:
+def dimension_constant(d: Number, n: Number, epsilon: Number) -> Array:
     """C = d/(n² + n log(1/ε)): Lemma 3 solved for its constant."""
     return jnp.asarray(d) / dimension_rule(n, epsilon, 1.0)

@@ -28,7 +28,6 @@ it from neurons drawn from their law.
 """
 
 import math
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -40,7 +39,7 @@ from .._linalg import product
 from .._problem.dataset import Dataset
 from .._problem.network import Network, check_fit
 from .._sampling.initialisation import Initialisation
-from .._types import Examples, Scalar
+from .._types import Examples, Number, Scalar
 
 # Moments E[g_+^k] of a rectified standard Gaussian, and its cumulants.
 _M1, _M2, _M3, _M4 = 1 / math.sqrt(2 * math.pi), 0.5, math.sqrt(2 / math.pi), 1.5
@@ -55,15 +54,15 @@ class NeuronMoments(eqx.Module):
     `w2` = E r², `w4` = E r⁴, `a2` = E a², `a4` = E a⁴, `a2w2` = E a² r².
     """
 
-    d: Any
-    w2: Any
-    w4: Any
-    a2: Any
-    a4: Any
-    a2w2: Any
+    d: Array
+    w2: Array
+    w4: Array
+    a2: Array
+    a4: Array
+    a2w2: Array
 
 
-def neuron_moments(init: Initialisation, d: Any) -> NeuronMoments:
+def neuron_moments(init: Initialisation, d: Number) -> NeuronMoments:
     """The moments of an `Initialisation` with a Gaussian first layer, in closed form:
     r √d ~ χ_d, and |a| = r or r + Exp(1).
 

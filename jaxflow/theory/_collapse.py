@@ -14,14 +14,12 @@ Of the lower limits for λ below, only the last is invariant. With z = max_ji z_
 In simulations no lower limit is needed once y₁ ≥ 100 z²; see `docs/theory_check.md`.
 """
 
-from typing import Any
-
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from .._snapshot import Snapshot
-from .._types import Pairs, Scalar
+from .._types import Number, Pairs, Scalar
 
 
 class CollapseRange(eqx.Module):
@@ -31,12 +29,12 @@ class CollapseRange(eqx.Module):
     lower: Array
     upper: Array
 
-    def contains(self, ratio: Any) -> Bool[Array, ""]:
+    def contains(self, ratio: Number) -> Bool[Array, ""]:
         """Whether λ = |y₂/y₁| lies in the range."""
         return (self.lower <= ratio) & (ratio <= self.upper)
 
 
-def collapse_range(preactivations: Pairs, target: Any) -> CollapseRange:
+def collapse_range(preactivations: Pairs, target: Number) -> CollapseRange:
     """(8 z²/y₁)^{1/2} ≤ λ ≤ min z/max z, eq. 85 made invariant.
 
     **Arguments:**

@@ -13,8 +13,6 @@ with N = ‖XᵀX − D_X‖ and C_x^∓ the least and the largest ‖x_i‖. Eq
 lemma, prints C_x^∓ without the squares.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -23,7 +21,7 @@ from .._linalg import product
 from .._problem.dataset import Dataset
 from .._problem.network import Network, check_fit, residuals
 from .._snapshot import Snapshot
-from .._types import Examples, Neurons, Scalar
+from .._types import Examples, Neurons, Number, Scalar
 
 
 def balance(s: Snapshot) -> Neurons:
@@ -130,11 +128,11 @@ def curvature_floor(s: Snapshot) -> Scalar:
     return constant / s.n * s.min_over_examples(s.progress)
 
 
-def theorem_width(n: Any, epsilon: Any) -> Array:
+def theorem_width(n: Number, epsilon: Number) -> Array:
     """⌈4 log(n/ε)⌉, the least width of Theorem 1."""
     return jnp.ceil(4 * jnp.log(jnp.asarray(n) / epsilon))
 
 
-def corollary_width(n: Any, epsilon: Any) -> Array:
+def corollary_width(n: Number, epsilon: Number) -> Array:
     """⌈8 log(n/ε)⌉, the least width of Corollary 1."""
     return jnp.ceil(8 * jnp.log(jnp.asarray(n) / epsilon))

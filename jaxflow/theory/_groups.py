@@ -24,12 +24,12 @@ In units of t_n = (√(np)/4) log(np), at τ = t/t_n, everything depends on log(
 x = D τ log(np)/4. `GroupFlow` therefore takes log(np), and n = 10³⁰⁰ is as good as 10².
 """
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
+
+from .._types import Number
 
 # Bisection halves its bracket this many times: to the last bit of a float64.
 _HALVINGS = 60
@@ -37,24 +37,24 @@ _HALVINGS = 60
 _LARGE = 5.0
 
 
-def time_scale(n: Any, p: Any) -> Array:
+def time_scale(n: Number, p: Number) -> Array:
     """t_n = (√(np)/4) log(np), in units of flow time (Theorem 2)."""
     np_ = number_of_pairs(n, p)
     return jnp.sqrt(np_) / 4 * jnp.log(np_)
 
 
-def number_of_pairs(n: Any, p: Any) -> Array:
+def number_of_pairs(n: Number, p: Number) -> Array:
     """n p as a float: the product of integers overflows for the n of interest."""
     dtype = jnp.result_type(float)
     return jnp.asarray(n, dtype) * jnp.asarray(p, dtype)
 
 
-def transition_time(target_norm: Any) -> Array:
+def transition_time(target_norm: Number) -> Array:
     """t^j = 1/‖D_j^∞‖ in units of t_n: where the loss of group j drops (Theorem 2)."""
     return 1 / jnp.asarray(target_norm)
 
 
-def window_constant(epsilon: Any) -> Array:
+def window_constant(epsilon: Number) -> Array:
     """C(ε) = [(1−√ε)/√ε] · [√(1−ε)/(1−√(1−ε))], for ε in (0, 1/2).
 
     With cos = 1 the loss of a group is ε times its first value where φ = 1 − √ε, and
@@ -66,7 +66,7 @@ def window_constant(epsilon: Any) -> Array:
     return (1 - low) / low * high / (1 - high)
 
 
-def window(epsilon: Any, target_norm: Any, log_np: Any) -> Array:
+def window(epsilon: Number, target_norm: Number, log_np: Number) -> Array:
     """(t_n^j(ε) − t_n^j(1−ε))/t_n ~ 2 log C(ε)/(‖D_j‖ log(np)) as n → ∞.
 
     Theorem 2, with the constant that the closed form gives.
@@ -87,21 +87,21 @@ class GroupFlow(eqx.Module):
     - `squared_norm`: q₀ = ‖w_j(0)‖².
     """
 
-    log_np: Any
-    target_norm: Any = 1.0
-    cosine: Any = 1.0
-    squared_norm: Any = 1.0
+    log_np: Number
+    target_norm: Number = 1.0
+    cosine: Number = 1.0
+    squared_norm: Number = 1.0
 
-    def phase(self, tau: Any) -> Array:
+    def phase(self, tau: Number) -> Array:
         """x = γt = ‖D_j‖ τ log(np)/4."""
         return jnp.asarray(tau) * self.target_norm * self.log_np / 4
 
-    def cosine_at(self, tau: Any) -> Array:
+    def cosine_at(self, tau: Number) -> Array:
         """cos(w_j, s_j y) = (sinh x + c₀ cosh x)/(cosh x + c₀ sinh x)."""
         decay = self._decay(self.phase(tau))
         return (1 - decay) / (1 + decay)
 
-    def log_fraction(self, tau: Any) -> Array:
+    def log_fraction(self, tau: Number) -> Array:
         """log φ, where φ = ‖w_j‖²/(‖D_j‖ √(np)) tends to 1."""
         x = self.phase(tau)
         c = jnp.asarray(self.cosine)
@@ -110,21 +110,21 @@ class GroupFlow(eqx.Module):
         scale = scale - self.log_np / 2
         return scale + log_growth - self._log_saturation(x, scale)
 
-    def log_squared_norm(self, tau: Any) -> Array:
+    def log_squared_norm(self, tau: Number) -> Array:
         """log ‖w_j‖² = log φ + log ‖D_j‖ + log(np)/2."""
         return self.log_fraction(tau) + jnp.log(self.target_norm) + self.log_np / 2
 
-    def relative_loss(self, tau: Any) -> Array:
+    def relative_loss(self, tau: Number) -> Array:
         """L_j/(½‖D_j‖²) = 1 − 2 cos φ + φ² = (1 − φ)² + 2 (1 − cos) φ."""
         phi = jnp.exp(self.log_fraction(tau))
         decay = self._decay(self.phase(tau))
         return (1 - phi) ** 2 + 4 * decay / (1 + decay) * phi
 
-    def loss(self, tau: Any) -> Array:
+    def loss(self, tau: Number) -> Array:
         """L_j = (1/2k) Σ r_i² over the group (eq. 68)."""
         return 0.5 * jnp.asarray(self.target_norm) ** 2 * self.relative_loss(tau)
 
-    def time_at(self, level: Any) -> Array:
+    def time_at(self, level: Number) -> Array:
         """τ at which the relative loss has fallen to `level` in (0, 1), by bisection.
 
         NaN where it starts below `level`.
@@ -144,7 +144,7 @@ class GroupFlow(eqx.Module):
         high = jnp.broadcast_to(4 * phase / (target * self.log_np), shape)
         starts_above = self.relative_loss(jnp.zeros_like(high)) > level
 
-        def halve(_: Any, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+        def halve(_: Number, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
             low, high = bracket
             middle = 0.5 * (low + high)
             above = self.relative_loss(middle) > level
@@ -153,12 +153,12 @@ class GroupFlow(eqx.Module):
         low, high = jax.lax.fori_loop(0, _HALVINGS, halve, (jnp.zeros_like(high), high))
         return jnp.where(starts_above, 0.5 * (low + high), jnp.nan)
 
-    def window(self, epsilon: Any) -> Array:
+    def window(self, epsilon: Number) -> Array:
         """τ(ε) − τ(1−ε), the exact length of the transition."""
         epsilon = jnp.asarray(epsilon)
         return self.time_at(epsilon) - self.time_at(1 - epsilon)
 
-    def limit(self, tau: Any) -> Array:
+    def limit(self, tau: Number) -> Array:
         """L_j(τ) as n → ∞: ½‖D_j‖² before 1/‖D_j‖, zero after."""
         target = jnp.asarray(self.target_norm)
         return jnp.where(jnp.asarray(tau) < 1 / target, 0.5 * target**2, 0.0)

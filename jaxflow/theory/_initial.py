@@ -20,7 +20,6 @@ The second part of the lemma, P(𝓘) ≤ 1 − ε for p ≤ 3 log(n/ε) − 2, 
 """
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,19 +27,22 @@ from jax.scipy.special import gammaln
 from jaxtyping import Array
 
 from .._checks import check_count
+from .._types import Number
 
 
-def coverage_lower_bound(n: Any, p: Any) -> Array:
+def coverage_lower_bound(n: Number, p: Number) -> Array:
     """1 − n (3/4)^p ≤ P(𝓘), for any inputs (eq. 13)."""
     return 1 - jnp.asarray(n) * 0.75 ** jnp.asarray(p)
 
 
-def coverage_upper_bound(n: Any, p: Any) -> Array:
+def coverage_upper_bound(n: Number, p: Number) -> Array:
     """(1 − 2^{−p})^n ≥ P(𝓘), for orthogonal inputs (the third line of eq. 14)."""
     return jnp.exp(jnp.asarray(n) * jnp.log1p(-(0.5 ** jnp.asarray(p))))
 
 
-def coverage_failure(positive: Any, negative: Any, p: int, sign: Any = 0.5) -> Array:
+def coverage_failure(
+    positive: Number, negative: Number, p: int, sign: Number = 0.5
+) -> Array:
     """1 − P(𝓘), exactly, for orthogonal inputs; to relative precision when it is small.
 
     **Arguments:**
@@ -60,7 +62,7 @@ def coverage_failure(positive: Any, negative: Any, p: int, sign: Any = 0.5) -> A
 
 @functools.partial(jax.jit, static_argnames="length")
 def _failure(
-    positive: Array, negative: Array, p: Array, sign: Any, length: int
+    positive: Array, negative: Array, p: Array, sign: Number, length: int
 ) -> Array:
     m = jnp.arange(length, dtype=p.dtype)
     others = jnp.maximum(p - m, 0)
@@ -74,7 +76,7 @@ def _failure(
 
 
 def coverage_probability(
-    positive: Any, negative: Any, p: int, sign: Any = 0.5
+    positive: Number, negative: Number, p: int, sign: Number = 0.5
 ) -> Array:
     """P(𝓘), exactly, for orthogonal inputs. See `coverage_failure`."""
     return 1 - coverage_failure(positive, negative, p, sign)
@@ -86,7 +88,7 @@ def _log_all(count: Array, m: Array) -> Array:
     return jnp.where(count == 0, 0.0, count * each)
 
 
-def sufficient_width(n: Any, epsilon: Any) -> Array:
+def sufficient_width(n: Number, epsilon: Number) -> Array:
     """4 log(n/ε): at this width or above P(𝓘) ≥ 1 − ε (Lemma 5, first part).
 
     `jaxflow.width_rule` is the least integer for which the union bound says so.
@@ -94,7 +96,7 @@ def sufficient_width(n: Any, epsilon: Any) -> Array:
     return 4 * jnp.log(jnp.asarray(n) / epsilon)
 
 
-def necessary_width(n: Any, epsilon: Any) -> Array:
+def necessary_width(n: Number, epsilon: Number) -> Array:
     """log₂(n/log(1/(1−ε))): at this width or below P(𝓘) ≤ 1 − ε, for orthogonal inputs.
 
     From (1 − 2^{−p})^n ≤ exp(−n 2^{−p}).
@@ -102,6 +104,6 @@ def necessary_width(n: Any, epsilon: Any) -> Array:
     return jnp.log2(jnp.asarray(n) / -jnp.log1p(-jnp.asarray(epsilon)))
 
 
-def examples_for_width(p: Any, epsilon: Any) -> Array:
+def examples_for_width(p: Number, epsilon: Number) -> Array:
     """n = ε (4/3)^p: up to this many examples the union bound is ≥ 1 − ε at width p."""
-    return epsilon * (4 / 3) ** jnp.asarray(p)
+    return jnp.asarray(epsilon) * (4 / 3) ** jnp.asarray(p)

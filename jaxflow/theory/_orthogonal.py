@@ -10,15 +10,13 @@ Proposition 1: from then on μ ≤ C √(p/n) max_i |1 − r_i/y_i| + C/n.
 Proposition 2: p = n^{2α−1} groups of k = n^{2(1−α)}, K₁/n^α ≤ μ ≤ K₂/n^α.
 """
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._snapshot import Snapshot
-from .._types import Examples, Neurons, Scalar
+from .._types import Examples, Neurons, Number, Scalar
 
 
 def extinction_time(s: Snapshot) -> Scalar:
@@ -65,10 +63,12 @@ def ceiling_with(s: Snapshot, first: Scalar, sizes: Neurons) -> Scalar:
     return jnp.maximum(first, jnp.maximum(second, third))
 
 
-def curvature_ceiling(s: Snapshot, constant: Any) -> Scalar:
+def curvature_ceiling(s: Snapshot, constant: Number) -> Scalar:
     """Eq. 8, the right-hand side: C √(p/n) max_i |1 − r_i/y_i| + C/n, for t ≥ C n."""
     n, p = s.n, s.p
-    return constant * ((p / n) ** 0.5 * s.max_over_examples(s.progress) + 1 / n)
+    return jnp.asarray(constant) * (
+        (p / n) ** 0.5 * s.max_over_examples(s.progress) + 1 / n
+    )
 
 
 class GroupBounds(eqx.Module):
@@ -83,7 +83,7 @@ class GroupBounds(eqx.Module):
 
 
 def group_bounds(
-    n: Any, alpha: Any, targets: Examples, squared_norms: Neurons
+    n: Number, alpha: Number, targets: Examples, squared_norms: Neurons
 ) -> GroupBounds:
     """Proposition 2 with the constants that the closed form gives.
 
@@ -105,7 +105,7 @@ def group_bounds(
     )
 
 
-def log_ratio_curvature(before: Any, after: Any, step: Any = 1.0) -> Array:
+def log_ratio_curvature(before: Number, after: Number, step: Number = 1.0) -> Array:
     """log(L(t − h)/L(t))/h: the mean of μ over the last step of length h.
 
     Section 5.2's μ(t_∞), with h = 1. As h → 0 it tends to μ(t); as t → ∞ to the
@@ -115,7 +115,7 @@ def log_ratio_curvature(before: Any, after: Any, step: Any = 1.0) -> Array:
 
 
 def windowed_curvature(
-    times: Float[Array, " T"], loss: Float[Array, " T"], start: Any
+    times: Float[Array, " T"], loss: Float[Array, " T"], start: Number
 ) -> Scalar:
     """Minus the least-squares slope of log L over the times ≥ `start`: a mean of μ over
     a window, which tends to the asymptotic rate as the window moves to infinity.
@@ -129,7 +129,7 @@ def windowed_curvature(
     return -jnp.sum(centred * values) / jnp.sum(centred**2)
 
 
-def mean_curvature(start_loss: Any, loss: Any, time: Any) -> Array:
+def mean_curvature(start_loss: Number, loss: Number, time: Number) -> Array:
     """⟨μ(t)⟩ = log(L(0)/L(t))/t (Lemma 2; Section 5.2's ⟨μ_∞⟩ at t = t_∞).
 
     It tends to ⟨μ_∞⟩ as t → ∞, but with an error of order 1/t: the time before the

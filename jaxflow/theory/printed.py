@@ -6,7 +6,6 @@ compared; nothing else in the library uses them.
 """
 
 import math
-from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -14,7 +13,7 @@ from jaxtyping import Array
 from .._linalg import product
 from .._problem.dataset import Dataset
 from .._snapshot import Snapshot
-from .._types import Examples, Neurons, Pairs, Scalar
+from .._types import Examples, Neurons, Number, Pairs, Scalar
 from ._clt import (
     NeuronMoments,
     covariance_matrix,
@@ -51,7 +50,7 @@ def proved_rate_constant(norms: Examples, targets: Examples) -> Scalar:
     return (2 - math.sqrt(2)) * rate_constant(norms, targets)
 
 
-def necessary_width(n: Any, epsilon: Any) -> Array:
+def necessary_width(n: Number, epsilon: Number) -> Array:
     """3 log(n/ε) − 2: the same, as Lemma 5 prints it."""
     return 3 * jnp.log(jnp.asarray(n) / epsilon) - 2
 
@@ -83,7 +82,7 @@ def ceiling_constant(s: Snapshot) -> Scalar:
 
 
 def group_bounds(
-    n: Any, alpha: Any, targets: Examples, squared_norms: Neurons
+    n: Number, alpha: Number, targets: Examples, squared_norms: Neurons
 ) -> GroupBounds:
     """Proposition 2 as printed: K₁ = 2 C_y⁻ min_j q/(2 + q), K₂ = 4 C_y⁺ and
     t ≥ C n^{3α−1} log(Cn), C = max(α C_y⁻, (1/(2 C_y))^{1/α}); C_y⁻ is taken for C_y.
@@ -100,13 +99,13 @@ def group_bounds(
     )
 
 
-def cosine(t: Any, n: Any, p: Any, flow: GroupFlow) -> Array:
+def cosine(t: Number, n: Number, p: Number, flow: GroupFlow) -> Array:
     """cos(w_j, s_j y) as eq. 53 prints it, with twice the rate of eq. 52."""
     rate = 2 * flow.target_norm / jnp.sqrt(number_of_pairs(n, p))
     return jnp.tanh(rate * t + jnp.arctanh(jnp.asarray(flow.cosine)))
 
 
-def squared_norm(t: Any, n: Any, p: Any, flow: GroupFlow) -> Array:
+def squared_norm(t: Number, n: Number, p: Number, flow: GroupFlow) -> Array:
     """‖w_j(t)‖² as eq. 55/67 print it, with c_n = 2‖D_j‖/√(np); t in flow time."""
     root = jnp.sqrt(number_of_pairs(n, p))
     rate = 2 * flow.target_norm / root
@@ -117,14 +116,14 @@ def squared_norm(t: Any, n: Any, p: Any, flow: GroupFlow) -> Array:
     return ceiling * q * growth / (ceiling + q * total)
 
 
-def window_constant(epsilon: Any, target_norm: Any) -> Array:
+def window_constant(epsilon: Number, target_norm: Number) -> Array:
     """C^j(ε) as eq. 74 prints it."""
     epsilon, target_norm = jnp.asarray(epsilon), jnp.asarray(target_norm)
     low, high = 1 - jnp.sqrt(epsilon), 1 - jnp.sqrt(1 - epsilon)
     return low / (1 + target_norm * low) * (1 + target_norm * high) / high
 
 
-def window(epsilon: Any, target_norm: Any, log_np: Any) -> Array:
+def window(epsilon: Number, target_norm: Number, log_np: Number) -> Array:
     """The window as eq. 12/73 and 74 print it: log C^j(ε)/(2 ‖D_j‖ log(np)).
 
     (Eq. 12 writes log(n) for log(np), the same to first order, and t(1−ε) − t(ε), which
@@ -134,13 +133,13 @@ def window(epsilon: Any, target_norm: Any, log_np: Any) -> Array:
     return jnp.log(constant) / (2 * jnp.asarray(target_norm) * log_np)
 
 
-def collapse_range(preactivations: Pairs, target: Any) -> CollapseRange:
+def collapse_range(preactivations: Pairs, target: Number) -> CollapseRange:
     """(z/y₁)^{1/2} 8/y₁ ≤ λ ≤ min z/max z, as eq. 77 prints it."""
     largest, target = jnp.max(preactivations), jnp.asarray(target)
     return range_above(preactivations, jnp.sqrt(largest / target) * 8 / target)
 
 
-def proof_collapse_range(preactivations: Pairs, target: Any) -> CollapseRange:
+def proof_collapse_range(preactivations: Pairs, target: Number) -> CollapseRange:
     """(8 z/y₁)^{1/2} ≤ λ ≤ min z/max z, as eq. 85 prints it."""
     largest = jnp.max(preactivations)
     return range_above(preactivations, jnp.sqrt(8 * largest / jnp.asarray(target)))

@@ -103,9 +103,9 @@ def test_batch_and_company_change_no_bit():
                 assert_array_equal(few[name].isel(seed=0), runs[name].isel(seed=0))
 
 
-def test_one_compilation_serves_a_rung():
+def test_one_compilation_serves_a_bucket():
     runs = ensemble(n=range(65, 69), d=100, p=[5, 6], seeds=2)
-    assert runs.attrs["compilations"] == 2  # p = 5 and p = 6 are rungs of their own
+    assert runs.attrs["compilations"] == 2  # p = 5 and p = 6 are buckets of their own
     # Laws in NumPy, since parts of those of the package compile for each n.
     twenty = ensemble(
         n=range(1025, 1065, 2),
@@ -122,14 +122,14 @@ def test_one_compilation_serves_a_rung():
     assert twenty.attrs["compilations"] == 1
 
 
-def test_rungs_waste_little():
+def test_buckets_waste_little():
     counts = np.arange(1, 5000)
-    rungs = np.array([bucket_size(int(count)) for count in counts])
-    assert np.all(rungs >= counts)
-    assert np.all([bucket_size(int(r)) == r for r in rungs])
+    sizes = np.array([bucket_size(int(count)) for count in counts])
+    assert np.all(sizes >= counts)
+    assert np.all([bucket_size(int(r)) == r for r in sizes])
     # Of n p pairs less than 15 % are padding, whatever n and p.
-    assert (1 - (counts / rungs).min() ** 2) < 0.15
-    assert len(np.unique(rungs)) < 170
+    assert (1 - (counts / sizes).min() ** 2) < 0.15
+    assert len(np.unique(sizes)) < 170
 
 
 def test_padding_only_rounds(monkeypatch):
