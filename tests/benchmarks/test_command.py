@@ -133,7 +133,7 @@ def test_the_table_of_devices_grows():
     assert [row[-1] for row in table.rows] == ["yes", "**no**"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_benchmark_runs_at_its_quick_size(tmp_path):
     command = [sys.executable, "-m", "benchmarks", "--size", "quick"]
     done = subprocess.run(

@@ -420,7 +420,7 @@ def test_precisions_are_compared(monkeypatch):
     assert len(speed.rows) == len(outcomes.rows) - 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_peers_run():
     pytest.importorskip("torch")
     found = _run.Findings()

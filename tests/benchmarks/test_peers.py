@@ -434,7 +434,7 @@ def test_the_peers_are_listed_without_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_benchmark_runs_without_torch():
     code = WITHOUT_TORCH + (
         "from benchmarks import _run\n"

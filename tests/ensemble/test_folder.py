@@ -169,6 +169,6 @@ def test_a_killed_ensemble_resumes_to_the_same_bits(tmp_path):
     _survives(tmp_path, 60, 2)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_ensemble_that_is_killed_twenty_times(tmp_path):
     _survives(tmp_path, 400, 24)

@@ -76,7 +76,7 @@ def test_another_seed_gives_other_runs(tmp_path, capsys):
     assert not np.any(a.initial_loss.values == b.initial_loss.values)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_flow_of_figure_2_is_searched_and_found_again(tmp_path, capsys):
     config = tiny2(
         tmp_path, protocol="flow", d=4, low=33, high=36, max_runs=8, given_up=2.0
@@ -91,7 +91,7 @@ def test_the_flow_of_figure_2_is_searched_and_found_again(tmp_path, capsys):
     assert np.all(records.final_time <= 2 * (1 + 1e-5))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("module", [figure3, figure4])
 def test_scaling_figures(module, tmp_path, capsys):
     name = module.__name__.split(".")[-1]

@@ -18,7 +18,7 @@ from tests.statistics.runs import (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_search_needs_far_fewer_runs_than_the_grid():
     """To ±1 %: 8 to 9 times fewer than the 1360 of the grid, but only about 3 times
     fewer than a grid of the same spacing with an interval of the same length."""

@@ -132,7 +132,7 @@ def test_dimension_rule_inverts():
     np.testing.assert_allclose(theory.dimension_constant(d, 20.0, 0.05), 17.0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_lemma_3_on_a_grid():
     row = next(
         row

@@ -92,7 +92,7 @@ def test_lemma_4():
     assert row.numbers["KS distance as printed, p = 1024 (orthogonal)"] > 0.9
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_theorem_1():
     found = convergence.theorem(QUICK, jax.random.key(5))
     assert found["violations of eq. 6"] == 0
@@ -154,7 +154,7 @@ def test_the_flow_is_invariant_under_that_rescaling():
     np.testing.assert_allclose(runs[0], runs[1], rtol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_antipodal_inputs_are_learned():
     row, opened = antipodal.check(QUICK, jax.random.key(0))
     assert row.printed.startswith("yes")

@@ -43,7 +43,7 @@ def test_lemma_7_over_random_runs():
     assert found["wrong pairs active at t_n, strong a, printed"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_proposition_1_over_random_runs():
     found = orthogonal.ceiling(QUICK, jax.random.key(0))
     assert 0 < found["largest μ/(eq. 8), printed"] <= 1
@@ -65,7 +65,7 @@ def test_closed_form_of_the_groups():
     assert found["cosine error of eq. 53, c₀ = 0.6"] > 0.05
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_proposition_2():
     found = groups.proposition_2(QUICK, jax.random.key(0))
     assert found["pairs"] > 50
