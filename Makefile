@@ -6,15 +6,23 @@ READY := .venv/.ready
 
 SIZE ?= quick
 
-.PHONY: test test-all lint phase-transition figures benchmarks clean
+.PHONY: test test-all test-long lint lint-check phase-transition figures benchmarks \
+	clean
 
-test: $(READY)
+# What CI runs: the core, some five minutes on two idle cores.
+test: lint-check
+	$(BIN)/python -m pytest -n 2 -m "not slow and not long"
+
+# Everything but what takes hours: kills by the dozen, large samples, whole figures.
+test-all: lint-check
+	$(BIN)/python -m pytest -n 2 -m "not long"
+
+test-long: $(READY)
+	$(BIN)/python -m pytest -n 2 -m long
+
+lint-check: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 -m "not slow"
-
-test-all: $(READY)
-	$(BIN)/python -m pytest -n 2
 
 phase-transition: $(READY)
 	$(BIN)/python -m experiments.figures.phase_transition

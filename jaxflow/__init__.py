@@ -35,7 +35,9 @@ from ._problem.network import squared_norms as squared_norms
 from ._problem.network import velocity as velocity
 
 # Random problems.
-from ._sampling.correctly_activated import CorrectlyActivated as CorrectlyActivated
+from ._sampling.covered_initialisation import (
+    CoveredInitialisation as CoveredInitialisation,
+)
 from ._sampling.initialisation import GroupInitialisation as GroupInitialisation
 from ._sampling.initialisation import Initialisation as Initialisation
 from ._sampling.inputs import sample_inputs as sample_inputs

@@ -46,7 +46,7 @@ def correctly_active_pairs(s: Snapshot) -> Array:
     return jnp.sum(s.correctly_active)
 
 
-def uncovered_examples(s: Snapshot) -> Array:
+def inactive_examples(s: Snapshot) -> Array:
     """The number of examples on which no neuron is active: they cannot be learned."""
     return jnp.sum(s.present & ~jnp.any(s.active, axis=0))
 
@@ -73,7 +73,7 @@ OBSERVABLES: Mapping[str, Observable] = MappingProxyType(
                 mean_relative_residual,
                 active_pairs,
                 correctly_active_pairs,
-                uncovered_examples,
+                inactive_examples,
                 balance_drift,
                 squared_norm,
             )

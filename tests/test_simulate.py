@@ -13,10 +13,12 @@ METHODS = {
     "flow": jaxflow.GradientFlow(rtol=1e-6),
     "descent": jaxflow.GradientDescent(0.5),
 }
+# Where a test of the flow compiles for long.
+FLOW_IS_SLOW = ["descent", pytest.param("flow", marks=pytest.mark.slow)]
 TIMES = np.array([0.0, 5.0, 20.0])
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FLOW_IS_SLOW)
 def test_jit_and_vmap_equal_the_loop(name):
     def run(key):
         data, network = problems.small_orthogonal(key)
@@ -51,7 +53,7 @@ def test_precision_follows_the_arrays(name, dtype):
     assert {x.dtype for x in floats} == {jnp.dtype(dtype)}
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FLOW_IS_SLOW)
 def test_other_numbers_do_not_compile_anew(name):
     traces = []
 
@@ -83,7 +85,7 @@ def test_other_numbers_do_not_compile_anew(name):
     assert len(traces) == compiled
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FLOW_IS_SLOW)
 def test_gradient_of_the_loss_with_respect_to_the_start(name):
     x, y, w, a = problems.without_kinks()
     data = jaxflow.Dataset(x, y)
@@ -121,7 +123,7 @@ def test_flow_stops_where_the_loss_reaches_the_level():
     assert run.message == jaxflow.Results[jaxflow.Results.loss_below]
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FLOW_IS_SLOW)
 def test_the_default_level_is_the_certificate(name):
     data, network = problems.small_orthogonal(jax.random.key(0), p=30)
     level = float(jnp.min(jnp.abs(data.targets)) ** 2) / (2 * data.num_examples)
@@ -132,7 +134,7 @@ def test_the_default_level_is_the_certificate(name):
     assert 0.5 * level < float(run.final_loss) <= level * (1 + 1e-8)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FLOW_IS_SLOW)
 def test_a_run_that_cannot_learn_ends_stationary(name):
     # One neuron with a > 0 fits y_0 and leaves y_1 < 0, on which it dies, unfitted.
     data = jaxflow.Dataset(
@@ -188,7 +190,7 @@ def test_observables_are_what_they_say():
     assert_allclose(seen["mean_relative_residual"], np.mean(np.abs(r / y)))
     assert seen["active_pairs"] == on.sum()
     assert seen["correctly_active_pairs"] == (on & (a[:, None] * y > 0)).sum()
-    assert seen["uncovered_examples"] == (~on.any(0)).sum()
+    assert seen["inactive_examples"] == (~on.any(0)).sum()
     assert_allclose(seen["squared_norm"], squares)
     norms = np.asarray(data.inputs.norms)
     lower = 2 / n * norms.min() ** 2 * ((a**2)[:, None] * on).mean(0).min()
@@ -214,6 +216,7 @@ def test_curvature_is_the_rate_of_the_loss():
     assert_allclose(run.curvature[1], rate, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_arrays_may_be_closed_over_inside_jit():
     x, y, w, a = map(jnp.asarray, problems.without_kinks())
     times = jnp.array([0.5, 1.0])

@@ -30,7 +30,7 @@ import tyro
 import xarray as xr
 
 import jaxflow
-from jaxflow import CorrectlyActivated
+from jaxflow import CoveredInitialisation
 
 from ..common.output import read_records, write_config, write_records
 from ..common.protocols import LEARNING_RATE, Name, Size, folder, last_time
@@ -77,7 +77,7 @@ OBSERVE = {
     # The same with the norms of the run, and with ‖w_j‖² in the upper one.
     "proved_lower": jaxflow.OBSERVABLES["lower_bound"],
     "proved_upper": jaxflow.OBSERVABLES["upper_bound"],
-    "uncovered": jaxflow.OBSERVABLES["uncovered_examples"],
+    "uncovered": jaxflow.OBSERVABLES["inactive_examples"],
 }
 
 
@@ -143,7 +143,7 @@ class Config:
     def init(self) -> Any:
         if self.protocol == "released":
             law = jaxflow.Initialisation(first_layer="uniform", scale=0.01)
-            return CorrectlyActivated(law)
+            return CoveredInitialisation(law)
         return "gaussian"
 
     def method(self) -> jaxflow.AbstractMethod:

@@ -219,6 +219,7 @@ def test_an_engine_advances_every_network_as_simulate_does():
     assert found == pytest.approx(float(alone.final_loss), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_fleet_returns_runs_of_several_shapes_in_order():
     fleet = Fleet(jaxflow.GradientDescent(1.0))
     cases = [Case("orthogonal", n, 200, 6) for n in (30, 90, 31, 91, 30)]
@@ -339,6 +340,7 @@ def test_profiles_of_an_accelerator_tell_what_it_waits():
     assert _profile._durations(alone) == {"copy": 2}
 
 
+@pytest.mark.slow
 def test_ensemble_measures_rates_and_pieces():
     parameters = ensemble.Parameters(
         orthogonal=ORTHOGONAL, dense=DENSE, batch=2, peers=False, **QUICK
@@ -377,6 +379,7 @@ def test_ensemble_judges_sweeps():
     assert values["padding_percent"] == pytest.approx(10)
 
 
+@pytest.mark.slow
 def test_throughput_roofline_and_scaling_run():
     geometries = (("orthogonal", 0, (40,)),)
     small = throughput.Parameters(geometries, (1,), ("float32",), horizon=2.0, **QUICK)
@@ -412,6 +415,7 @@ def test_exponents_are_slopes_with_an_error():
     assert scaling_n._slope(x, np.array([1.0, 0.0, 5.0]))[1] > 0.1
 
 
+@pytest.mark.slow
 def test_precisions_are_compared(monkeypatch):
     monkeypatch.setattr(precision, "OTHERS", ("high", "TF32_TF32_F32"))
     small = precision.Parameters(8, (40,), 2, batch=1, **QUICK)

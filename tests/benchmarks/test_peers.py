@@ -409,6 +409,7 @@ sys.meta_path.insert(0, Absent())
 """
 
 
+@pytest.mark.slow
 def test_the_peers_are_listed_without_torch():
     """In a process where torch cannot be imported."""
     code = WITHOUT_TORCH + (

@@ -36,6 +36,7 @@ def ensemble(folder, **kwargs):
     return data, seen[-1] if seen else 0
 
 
+@pytest.mark.slow
 def test_a_folder_is_extended(tmp_path):
     whole, _ = ensemble(None, n=[20, 21, 33], seeds=5)
     first, computed = ensemble(tmp_path / "runs")
@@ -116,6 +117,7 @@ def result(process):
     return dict(re.findall(r"^(\w+) (.*)$", out, re.MULTILINE))
 
 
+@pytest.mark.slow
 def test_four_devices_give_the_bits_of_one():
     one, four = start("-"), start("-", devices=4)
     one, four = result(one), result(four)
@@ -123,6 +125,7 @@ def test_four_devices_give_the_bits_of_one():
     assert one["loss"] == four["loss"]
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_folder(tmp_path):
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
@@ -165,6 +168,7 @@ def _survives(tmp_path, seeds, kills):
     assert broken["loss"] == whole["loss"]
 
 
+@pytest.mark.slow
 def test_a_killed_ensemble_resumes_to_the_same_bits(tmp_path):
     _survives(tmp_path, 60, 2)
 

@@ -92,6 +92,7 @@ def test_flows_are_those_of_simulate(inputs, n, d, method):
         assert_same(alone(n, d, 6, seed, method, inputs=inputs), runs.sel(seed=seed))
 
 
+@pytest.mark.slow
 def test_batch_and_company_change_no_bit():
     few = ensemble(seeds=1)
     # 7 runs; then 64, among other n that share its program.
@@ -132,6 +133,7 @@ def test_buckets_waste_little():
     assert len(np.unique(sizes)) < 170
 
 
+@pytest.mark.slow
 def test_padding_only_rounds(monkeypatch):
     """Sums over more zeros may be taken in another order: one unit in the last place
     per step, which a stable stretch does not amplify."""
@@ -162,6 +164,7 @@ def test_lockstep_agrees_to_rounding():
     assert together.attrs["useful_share"] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_axes_and_coordinates():
     runs = ensemble(n=[10, 12], d=[40, 50], p=[3, 4], seeds=[7, 2])
     assert runs.loss.dims == ("n", "d", "p", "seed", "time")
@@ -179,6 +182,7 @@ def test_axes_and_coordinates():
     assert_array_equal(ensemble(n=[10, 12], p=lambda n: n // 2, seeds=1).p, [5, 6])
 
 
+@pytest.mark.slow
 def test_several_methods_see_the_same_problems():
     methods = {"half": DESCENT, "flow": jaxflow.GradientFlow(1e-6)}
     runs = ensemble(method=methods, seeds=2)
@@ -273,8 +277,13 @@ def test_bad_input(change, message):
     ("inputs", "n", "d", "method"),
     [
         ("orthogonal", 100, 200, DESCENT),
-        ("orthogonal", 100, 200, jaxflow.GradientFlow(1e-5)),
-        ("sphere", 200, 30, jaxflow.FilippovFlow(1e-3)),
+        pytest.param(
+            *("orthogonal", 100, 200, jaxflow.GradientFlow(1e-5)),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *("sphere", 200, 30, jaxflow.FilippovFlow(1e-3)), marks=pytest.mark.slow
+        ),
         ("sphere", 100, 200, DESCENT),
     ],
 )
@@ -325,6 +334,7 @@ def test_settings_that_differ_are_told_apart():
         describe(object())
 
 
+@pytest.mark.slow
 def test_precision_may_be_set_for_a_while():
     before = ensemble()
     with jax.enable_x64(False):
@@ -344,6 +354,7 @@ def test_keys_are_distinct():
         jaxflow.run_key(KEY, 1, 2, 3, -1)
 
 
+@pytest.mark.slow
 def test_programs_are_released_before_they_are_too_many(monkeypatch):
     def run():
         return jaxflow.simulate_ensemble(

@@ -13,7 +13,7 @@ import jaxflow
 from experiments.common.output import read_records
 from experiments.figures import figure5, report
 from experiments.figures import figure5_plot as _figure5_plot
-from jaxflow._sampling.correctly_activated import CorrectlyActivated
+from jaxflow._sampling.covered_initialisation import CoveredInitialisation
 
 # One width and one padded size, so that each protocol compiles one program.
 SMALL = figure5.Config(
@@ -42,7 +42,10 @@ def made(tmp_path_factory):
     return make
 
 
-@pytest.mark.parametrize("protocol", ["paper", "released", "flow"])
+@pytest.mark.parametrize(
+    "protocol",
+    ["released", *(pytest.param(p, marks=pytest.mark.slow) for p in ("paper", "flow"))],
+)
 def test_writes_everything_and_draws_it_again(made, protocol):
     here = made(protocol)
     assert {path.name for path in here.folder.iterdir()} == FILES
@@ -108,7 +111,9 @@ def test_the_measures_of_the_release_are_windowed_and_end_at_a_small_loss(made):
     mine = records.sel(n=n, seed=seed)
     assert mine.loss < figure5.SMALL_LOSS / (2 * n)
     steps = np.arange(mine.time.item() + 1)
-    law = CorrectlyActivated(jaxflow.Initialisation(first_layer="uniform", scale=0.01))
+    law = CoveredInitialisation(
+        jaxflow.Initialisation(first_layer="uniform", scale=0.01)
+    )
     method = jaxflow.GradientDescent(1.0)
     loss = np.asarray(one_run(here, n, seed, steps, method, law)[0].loss)
     assert loss[-2] > figure5.SMALL_LOSS / (2 * n)

@@ -38,6 +38,7 @@ def tiny2(folder, **changes):
     return dataclasses.replace(config, **changes)
 
 
+@pytest.mark.slow
 def test_figure_2_twice_from_one_seed_gives_the_same_numbers(tmp_path, capsys):
     first, second = tiny2(tmp_path / "a"), tiny2(tmp_path / "b")
     figure2.main(first)

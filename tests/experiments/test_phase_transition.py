@@ -21,6 +21,7 @@ def config(folder, **changes):
     return dataclasses.replace(small, **changes)
 
 
+@pytest.mark.slow
 def test_simulates_writes_and_draws_again(tmp_path, capsys):
     folder = tmp_path / "run"
     phase_transition.main(config(folder))

@@ -424,6 +424,7 @@ def test_converges_to_rounding_without_stalling():
 # ------------------------------------------------------- the choice made for the user
 
 
+@pytest.mark.slow
 def test_the_flow_chooses_it_on_correlated_inputs_alone():
     arrays = _correlated(n=20, d=5, p=4)
     chosen = _run(arrays, jaxflow.GradientFlow(), [5.0], observe={})
@@ -437,6 +438,7 @@ def test_the_flow_chooses_it_on_correlated_inputs_alone():
     assert "sliding_share" not in smooth.stats
 
 
+@pytest.mark.slow
 def test_on_orthogonal_inputs_it_agrees_with_the_exact_treatment():
     data, network = problems.small_orthogonal(jax.random.key(0), n=12, p=4)
     runs = [
@@ -478,6 +480,7 @@ def test_the_flow_shows_which_method_it_takes():
         assert method.max_steps == 7
 
 
+@pytest.mark.slow
 def test_curvature_counts_sliding_pairs_by_their_multipliers():
     data, network = jaxflow.sample_problem(
         jax.random.key(0), n=150, d=15, p=20, inputs="sphere"

@@ -35,7 +35,9 @@ def _start(inputs):
     return HeldStep(problem, kinks, carried, weights, a, jnp.asarray(1.5))
 
 
-@pytest.mark.parametrize("inputs", ["orthogonal", "antipodal"])
+@pytest.mark.parametrize(
+    "inputs", [pytest.param("orthogonal", marks=pytest.mark.slow), "antipodal"]
+)
 @pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: type(s).__name__)
 def test_is_the_step_of_diffrax(solver, inputs):
     step = _start(inputs)

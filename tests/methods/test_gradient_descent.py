@@ -61,7 +61,11 @@ def test_times_are_rounded_to_steps():
 
 
 @pytest.mark.parametrize(
-    "method", [jaxflow.GradientDescent(1.0), jaxflow.GradientFlow()]
+    "method",
+    [
+        jaxflow.GradientDescent(1.0),
+        pytest.param(jaxflow.GradientFlow(), marks=pytest.mark.slow),
+    ],
 )
 def test_a_loss_that_overflows_is_reported(method):
     data, network = problems.small_orthogonal(jax.random.key(0))

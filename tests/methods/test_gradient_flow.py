@@ -88,6 +88,7 @@ def test_orthogonal_inputs_at_the_size_of_figure_5():
     assert not np.any(after & ~before)
 
 
+@pytest.mark.slow
 def test_orthogonal_extension_is_the_literal_flow():
     data, network = problems.small_orthogonal(jax.random.key(1), n=16, p=5)
     times = np.array([5.0, 20.0, 60.0])
@@ -126,7 +127,9 @@ def test_a_pair_that_went_off_stays_off_when_its_residual_changes_sign():
     assert_allclose(flow.loss, 2 * fine.loss - coarse.loss, rtol=1e-5, atol=1e-9)
 
 
-@pytest.mark.parametrize("cosine", [0.3, 0.78, 1.0])
+@pytest.mark.parametrize(
+    "cosine", [pytest.param(0.3, marks=pytest.mark.slow), 0.78, 1.0]
+)
 def test_group_initialisation_follows_the_closed_form(cosine):
     n, p = 400, 4
     data, network = jaxflow.sample_problem(
@@ -175,7 +178,9 @@ def _antipodal(seed):
     return data, jaxflow.Network(u, a), (plus, minus, y, u, a)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(k, marks=pytest.mark.slow) for k in range(1, 6))]
+)
 def test_antipodal_crossings_against_event_by_event_integration(seed):
     data, network, arrays = _antipodal(seed)
     end = 6.0
@@ -223,6 +228,7 @@ def test_order_on_a_smooth_stretch():
     assert order == pytest.approx(2, abs=0.15)
 
 
+@pytest.mark.slow
 def test_order_across_the_kinks_of_orthogonal_inputs():
     data, network = problems.small_orthogonal(jax.random.key(3))
     order = _order(data, network, 30.0, (64, 128, 256, 512))
@@ -235,6 +241,7 @@ def test_order_across_the_crossings_of_antipodal_inputs():
     assert order > 1.6
 
 
+@pytest.mark.slow
 def test_a_pair_that_starts_at_its_kink_stays_there():
     # σ'(0) = 0, for the flow as for gradient descent.
     data = jaxflow.Dataset(jaxflow.AntipodalInputs([1.0], [1.0]), [1.0, -1.0])
@@ -264,6 +271,7 @@ SOLVERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SOLVERS)
 def test_any_diffrax_solver_and_controller(name):
     solver, controller = SOLVERS[name]
@@ -284,6 +292,7 @@ def test_any_diffrax_solver_and_controller(name):
     assert (int(run.stats["velocity_evaluations"]) > 0) == known
 
 
+@pytest.mark.slow
 def test_one_problem_with_kinks_in_all_geometries():
     norms, x = problems.orthogonal_array(10, 14, seed=5)
     rng = np.random.default_rng(6)

@@ -76,6 +76,7 @@ def test_interaction_of_many_dense_inputs_needs_no_gram_matrix():
     assert_allclose(jaxflow.DenseInputs(x).interaction(), exact, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_cheapest_exact_geometry_is_chosen():
     rng = np.random.default_rng(1)
     _, orthogonal = problems.orthogonal_array(6, 9)

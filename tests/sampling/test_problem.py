@@ -50,7 +50,9 @@ def test_gram_sampling_has_the_rank_of_the_dimension():
     assert np.sum(values > 1e-10) == 12
 
 
-@pytest.mark.parametrize("init", ["gaussian", "uniform", "balanced"])
+@pytest.mark.parametrize(
+    "init", [pytest.param("gaussian", marks=pytest.mark.slow), "uniform", "balanced"]
+)
 @pytest.mark.parametrize("inputs, n, d", [("orthogonal", 8, 30), ("sphere", 8, 30)])
 def test_law_of_the_weights_is_that_of_r_d(init, inputs, n, d):
     p = 6
@@ -152,6 +154,7 @@ def test_laws_of_ones_own():
     assert_allclose(network.w, 1.0)
 
 
+@pytest.mark.slow
 def test_dtype_and_seeds():
     for dtype in (jnp.float32, jnp.float64):
         data, network = jaxflow.sample_problem(

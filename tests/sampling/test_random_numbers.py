@@ -39,8 +39,8 @@ def test_the_squares_are_those_of_the_law(freedom, fall, count, dtype):
 @pytest.mark.parametrize(
     "n, d, inputs, init",
     [
-        (131, 10, "sphere", "gaussian"),
-        (37, 33, "gaussian", "uniform"),
+        pytest.param(131, 10, "sphere", "gaussian", marks=pytest.mark.slow),
+        pytest.param(37, 33, "gaussian", "uniform", marks=pytest.mark.slow),
         (45, 70, "orthogonal", "gaussian"),
         (45, 70, "orthogonal", "uniform"),
     ],

@@ -102,6 +102,7 @@ def test_one_neuron_shows_what_the_printed_bounds_miss():
     assert found["lower as proved there"] <= mu < found["eq. 15 lower there"]
 
 
+@pytest.mark.slow
 def test_lemma_6_along_runs():
     found = checks.violations(QUICK, jax.random.key(3))
     assert found["pairs"] >= 150
@@ -109,6 +110,7 @@ def test_lemma_6_along_runs():
     assert found["printed_lower violations"] > 0
 
 
+@pytest.mark.slow
 def test_lemma_1_and_2_along_runs():
     first = checks.lemma_1(QUICK, jax.random.key(1))
     second = checks.lemma_2(QUICK, jax.random.key(1))
@@ -133,6 +135,7 @@ def test_balance_is_what_lemma_1_keeps():
     assert jnp.all(balance > 0)
 
 
+@pytest.mark.slow
 def test_bound_6_fails_for_few_examples_and_holds_for_four():
     for n in (2, 3, 4):
         ratio, assumed = checks.floor_ratio(n)
@@ -164,6 +167,7 @@ def test_widths():
     assert theory.corollary_width(100, 0.05) == np.ceil(8 * np.log(2000))
 
 
+@pytest.mark.slow
 def test_state_works_under_jit_and_vmap():
     problems = [problem("gaussian", seed) for seed in range(3)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *problems)

@@ -75,6 +75,7 @@ def test_width_rule_and_its_inverse():
         assert theory.necessary_width(n, 0.05) < p
 
 
+@pytest.mark.slow
 def test_lemma_5_by_simulation():
     first, second = initial.check(QUICK, jax.random.key(2))
     assert first.printed.startswith("yes") and first.corrected.startswith("yes")

@@ -49,6 +49,7 @@ def test_moments_want_a_rotation_invariant_law():
         theory.neuron_moments(jaxflow.Initialisation(first_layer="uniform"), 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale, law", [(1.0, "exponential"), (6.0, "balanced")])
 def test_closed_limit_against_a_sample_of_neurons(scale, law):
     init = jaxflow.Initialisation(second_layer=law, scale=scale)
@@ -86,6 +87,7 @@ def test_mean_for_correlated_inputs():
     assert abs(sampled.beta - beta) < 4 * sampled.beta_error
 
 
+@pytest.mark.slow
 def test_lemma_4():
     (row,) = clt.check(QUICK, jax.random.key(0))
     assert row.printed.startswith("no") and row.corrected.startswith("yes")
@@ -113,12 +115,14 @@ def test_stopping_rule():
     assert row.printed.startswith("no") and row.corrected.startswith("yes")
 
 
+@pytest.mark.slow
 def test_corollary_1():
     found = convergence.corollary(QUICK, jax.random.key(0))
     assert found["P(Assumption 2)"] == found["P(converged)"] == 1
     assert found["least ⟨μ⟩ n"] >= 1
 
 
+@pytest.mark.slow
 def test_proposition_3():
     found = collapse.sweep(QUICK, jax.random.key(0))
     assert found["runs inside, no lower limit, y₁/z² = 1000"] > 20

@@ -35,6 +35,7 @@ def test_extinction_time_bounds_that_of_one_pair():
     np.testing.assert_array_equal(sol.observables["active_pairs"], [1, 0])
 
 
+@pytest.mark.slow
 def test_lemma_7_over_random_runs():
     found = orthogonal.extinction(QUICK, jax.random.key(0))
     assert found["runs"] >= 10
@@ -50,12 +51,14 @@ def test_proposition_1_over_random_runs():
     assert 0 < found["largest μ/(eq. 8), corrected"] <= 1
 
 
+@pytest.mark.slow
 def test_proposition_1_needs_the_weights_outside_the_inputs():
     found = orthogonal.idle_part()
     mu = found["μ in the example for eq. 51, at least"]
     assert found["eq. 8 there, printed"] < mu <= found["eq. 8 there, corrected"]
 
 
+@pytest.mark.slow
 def test_closed_form_of_the_groups():
     found = groups.closed_form(QUICK, jax.random.key(4))
     assert found["‖w‖² error, c₀ = 0.6"] < 1e-6
@@ -89,6 +92,7 @@ def test_group_bounds_are_those_of_one_group():
     assert printed.time > bounds.time
 
 
+@pytest.mark.slow
 def test_theorem_2():
     found = groups.theorem_2(QUICK, jax.random.key(0))
     assert found["worst error of a simulated time"] < 1e-4
@@ -119,6 +123,7 @@ def test_the_mean_curvature_remembers_the_plateau():
     np.testing.assert_allclose(theory.windowed_curvature(times, loss, 6.0), 1.0)
 
 
+@pytest.mark.slow
 def test_asymptotic_curvature_is_the_limit_of_a_run():
     data, network = jaxflow.sample_problem(jax.random.key(1), n=20, d=400, p=25)
     assert bool(jaxflow.Snapshot.of(data, network).covered)

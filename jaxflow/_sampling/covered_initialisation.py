@@ -1,8 +1,10 @@
 """Initial networks under the condition that every example can be learned.
 
-𝓘 is the event that for each i there is a neuron j with w_j·x_i > 0 and a_j y_i > 0
-(Lemma 5). Without it an example may stay at h(x_i) = 0 for ever, and the loss above
-y_i²/(2n). What holds "given 𝓘" is measured on networks drawn until it occurs.
+A pair (j, i) is correctly active where w_j·x_i > 0 and a_j y_i > 0, an example is
+covered where it is correctly active on some neuron, and 𝓘 is the event that every
+example is covered (Lemma 5). Without it an example may stay at h(x_i) = 0 for ever, and
+the loss above y_i²/(2n). What holds "given 𝓘" is measured on networks drawn until it
+occurs.
 """
 
 import equinox as eqx
@@ -16,10 +18,10 @@ from .._problem.network import Network
 from .initialisation import INITIALISATIONS, InitLaw
 
 
-class CorrectlyActivated(eqx.Module):
-    """The law `init`, given 𝓘: drawn again until every example is correctly activated.
+class CoveredInitialisation(eqx.Module):
+    """The law `init`, given 𝓘: drawn again until every example is covered.
 
-        init = jaxflow.CorrectlyActivated("gaussian")
+        init = jaxflow.CoveredInitialisation("gaussian")
         data, network = jaxflow.sample_problem(key, n=1000, d=2000, init=init)
 
     Draw k = 0, 1, … has the key `jax.random.fold_in(key, k)`. The data stay as they
@@ -47,19 +49,19 @@ class CorrectlyActivated(eqx.Module):
     def __call__(self, key: PRNGKeyArray, data: Dataset, d: int, p: int) -> Network:
         if not is_concrete(jax.random.key_data(key), data.targets):
             raise ValueError(
-                "CorrectlyActivated needs concrete keys and data: draw the networks "
+                "CoveredInitialisation needs concrete keys and data: draw the networks "
                 "before jax.jit or jax.vmap."
             )
         for k in range(self.max_draws):
             network = self.init(jax.random.fold_in(key, k), data, d, p)
-            if bool(_correctly_activated(data, network)):
+            if bool(_covered(data, network)):
                 return network
         n = data.num_examples
         union = 1 - n * 0.75**p
         least = f"at least {union:.2g}" if union > 0 else "not bounded below"
         raise ValueError(
-            f"none of {self.max_draws} draws activates all of n = {n} examples "
-            f"correctly with p = {p} neurons. For symmetric laws the likelihood is "
+            f"none of {self.max_draws} draws covers all of n = {n} examples "
+            f"with p = {p} neurons. For symmetric laws the likelihood is "
             f"{least} by the union bound 1 − n (3/4)^p, and at most "
             f"(1 − 2^−p)^n = {(1 - 0.5**p) ** n:.2g} for orthogonal inputs: take a "
             "larger p, as width_rule(n) gives, or a larger max_draws."
@@ -67,8 +69,8 @@ class CorrectlyActivated(eqx.Module):
 
 
 @jax.jit
-def _correctly_activated(data: Dataset, network: Network) -> Bool[Array, ""]:
-    """Whether 𝓘 holds."""
+def _covered(data: Dataset, network: Network) -> Bool[Array, ""]:
+    """Whether 𝓘 holds: `Snapshot.covered`, before there is a run."""
     active = data.inputs.preactivations(network.w) > 0
     agrees = network.a[:, None] * data.targets[None, :] > 0
     return jnp.all(jnp.any(active & agrees, axis=0))

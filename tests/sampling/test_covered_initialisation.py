@@ -1,4 +1,4 @@
-"""`CorrectlyActivated`: a law of networks, given that every example is activated."""
+"""`CoveredInitialisation`: a law of networks, given that every example is activated."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxflow
-from jaxflow._sampling.correctly_activated import CorrectlyActivated
+from jaxflow._sampling.covered_initialisation import CoveredInitialisation
 from jaxflow.theory import coverage_probability
 
 
@@ -21,7 +21,7 @@ def test_every_example_is_correctly_activated(inputs):
     for seed in range(3):
         data, network = jaxflow.sample_problem(
             jax.random.key(seed), n=20, d=40, p=8, inputs=inputs,
-            init=CorrectlyActivated(),
+            init=CoveredInitialisation(),
         )  # fmt: skip
         assert covered(data, network)
 
@@ -32,7 +32,7 @@ def test_it_is_the_first_draw_that_will_do():
     later = 0
     for seed in range(8):
         key = jax.random.key(seed)
-        network = CorrectlyActivated(law)(key, data, 40, 8)
+        network = CoveredInitialisation(law)(key, data, 40, 8)
         draws = (law(jax.random.fold_in(key, k), data, 40, 8) for k in range(1000))
         k, expected = next((k, x) for k, x in enumerate(draws) if covered(data, x))
         np.testing.assert_array_equal(network.w, expected.w)
@@ -44,7 +44,7 @@ def test_it_is_the_first_draw_that_will_do():
 def test_the_first_draw_will_do_as_often_as_lemma_5_says():
     n, p, runs = 20, 8, 150
     data = jaxflow.sample_problem(jax.random.key(1), n=n, d=40)[0]
-    law = CorrectlyActivated(max_draws=1)
+    law = CoveredInitialisation(max_draws=1)
 
     def succeeds(seed):
         try:
@@ -60,7 +60,7 @@ def test_the_first_draw_will_do_as_often_as_lemma_5_says():
 
 
 def test_an_ensemble_draws_as_sample_problem_does():
-    key, init = jax.random.key(3), CorrectlyActivated("uniform")
+    key, init = jax.random.key(3), CoveredInitialisation("uniform")
     runs = jaxflow.simulate_ensemble(
         key, n=20, d=40, p=8, seeds=3, init=init, times=[0, 5],
         method=jaxflow.GradientDescent(1.0), progress=False,
@@ -75,16 +75,16 @@ def test_an_ensemble_draws_as_sample_problem_does():
 def test_says_how_likely_it_was():
     with pytest.raises(ValueError, match=r"none of 5 draws .* at most .* 0\.26"):
         jaxflow.sample_problem(
-            jax.random.key(0), n=10, d=40, p=3, init=CorrectlyActivated(max_draws=5)
+            jax.random.key(0), n=10, d=40, p=3, init=CoveredInitialisation(max_draws=5)
         )
     with pytest.raises(ValueError, match="init must be"):
-        CorrectlyActivated("gausian")
+        CoveredInitialisation("gausian")
     with pytest.raises(ValueError, match="max_draws"):
-        CorrectlyActivated(max_draws=0)
+        CoveredInitialisation(max_draws=0)
 
 
 def test_refuses_to_be_traced():
     data = jaxflow.sample_problem(jax.random.key(1), n=5, d=10)[0]
-    draw = lambda key: CorrectlyActivated()(key, data, 10, 20).a
+    draw = lambda key: CoveredInitialisation()(key, data, 10, 20).a
     with pytest.raises(ValueError, match=r"before jax\.jit"):
         jax.jit(draw)(jax.random.key(0))
