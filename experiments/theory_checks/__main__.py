@@ -78,7 +78,7 @@ def run(config: Config) -> list[Row]:
     themes = config.only or THEMES
     rows: list[Row] = []
     for theme in progress(themes, len(themes), "checks"):
-        module = importlib.import_module(f".theory_checks.{theme}", __package__)
+        module = importlib.import_module(f".{theme}", __package__)
         # A theme's numbers do not depend on which others are run.
         key = jax.random.fold_in(jax.random.key(config.seed), THEMES.index(theme))
         rows += module.check(size, key)
