@@ -37,7 +37,7 @@ def on_accelerators(devices: int) -> tuple[str, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Every benchmark, and benchmarks/README.md."""
+    """Every benchmark, and the report, results/benchmarks/README.md."""
 
     size: Literal["full", "quick"] = "full"
     only: tuple[str, ...] = ()

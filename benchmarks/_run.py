@@ -20,7 +20,7 @@ from . import _machine
 from ._targets import TARGETS, Target, number
 from ._timing import Spread
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results" / "benchmarks"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,8 @@
 #     benchmarks/gpu.sh                     # full
 #     benchmarks/gpu.sh --size quick        # only whether it works; also without a GPU
 #
-# Leaves a few small files in benchmarks/results/<device>/ and benchmarks/README.md.
+# Leaves a few small files in results/benchmarks/<device>/ and their report beside it,
+# results/benchmarks/README.md.
 # PYTHON: an interpreter that has everything already; then nothing is installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,5 +1,5 @@
-"""benchmarks/README.md, from the files in benchmarks/results, and from reasons.md and
-tuning.md, which are written by hand.
+"""results/benchmarks/README.md, from the files beside it, and from reasons.md and
+tuning.md of this package, which are written by hand.
 
 python -m benchmarks.report
 """
@@ -32,12 +32,12 @@ MODULES = (
 HEAD = """\
 # Benchmarks
 
-Written by `python -m benchmarks.report` from the files in `benchmarks/results`, from
-`reasons.md` and from `tuning.md`; do not edit. `python -m benchmarks` measures
-everything anew (`--size quick` in a few minutes, kept apart in `quick/` folders),
-`benchmarks/gpu.sh` does so on a bare GPU machine. `python -m benchmarks.NAME` measures
-one. Measure on an idle machine: a busy core has falsified one ratio by a factor of
-three.
+Written by `python -m benchmarks.report` from the files in `results/benchmarks`, from
+`benchmarks/reasons.md` and `benchmarks/tuning.md`; do not edit. `python -m benchmarks`
+measures everything anew (`--size quick` in a few minutes, kept apart in `quick/`
+folders), `benchmarks/gpu.sh` does so on a bare GPU machine. `python -m benchmarks.NAME`
+measures one. Measure on an idle machine: a busy core has falsified one ratio by a
+factor of three.
 
 Numbers are medians of repeats with (least–greatest); what is compared takes turns.
 
@@ -45,12 +45,12 @@ Two more benchmarks have tables of their own, and `python -m benchmarks` runs th
 name only. Both go on where they were cut off, here on 2 cores:
 
 - `python -m benchmarks --only work_precision`, error against work, about 40 minutes:
-  `benchmarks/results/cpu/work_precision.md`.
+  `results/benchmarks/cpu/work_precision.md`.
 - `python -m benchmarks --only convergence_probability`, descent against the flow by
-  outcome, several hours: `benchmarks/results/cpu/convergence_probability.md`.
+  outcome, several hours: `results/benchmarks/cpu/convergence_probability.md`.
 """
 
-REASONS, TUNING = (RESULTS.parent / name for name in ("reasons.md", "tuning.md"))
+REASONS, TUNING = (Path(__file__).parent / name for name in ("reasons.md", "tuning.md"))
 
 Files = dict[str, dict[str, dict[str, Any]]]
 
@@ -61,15 +61,11 @@ class Settings:
 
     results: Path = RESULTS
     output: Path | None = None
-    """The folder of README.md. Left out, benchmarks/ for the results that are kept
-    there, else the folder of the results."""
+    """The folder of README.md; that of the results if left out."""
 
 
 def main(settings: Settings) -> None:
-    output = settings.output
-    if output is None:
-        kept = settings.results.resolve() == RESULTS.resolve()
-        output = RESULTS.parent if kept else settings.results
+    output = settings.results if settings.output is None else settings.output
     text = report(
         read(settings.results),
         reasons_in(REASONS.read_text(encoding="utf-8")),

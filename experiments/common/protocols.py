@@ -31,8 +31,8 @@ LEARNING_RATE = 1.0
 LAST_TIME = 1.5
 # Of the width rule, Lemma 5.
 EPSILON = 0.05
-# The flow's tolerance: outcomes are those of a tenth of it (benchmarks/results/cpu/
-# convergence_probability.md).
+# The flow's tolerance: outcomes are those of a tenth of it
+# (results/benchmarks/cpu/convergence_probability.md).
 TOLERANCE = 1e-3
 # μ ≤ this/n is stationary: the loss would take 1000 n units of time to fall by e.
 STATIONARY = 1e-3

@@ -58,21 +58,23 @@ def test_only_compiling_counts_as_compiling(stop, monkeypatch, capsys):
 
 
 def test_results_are_no_change_of_the_checkout(tmp_path, monkeypatch):
-    folder = tmp_path / "benchmarks"
-    (folder / "results" / "cpu").mkdir(parents=True)
-    names = ("__init__.py", "README.md", "results/cpu/ensemble.json")
-    for name in names:
-        (folder / name).write_text("")
+    package = tmp_path / "benchmarks"
+    results = tmp_path / "results" / "benchmarks"
+    source = package / "__init__.py"
+    written = (results / "README.md", results / "cpu" / "ensemble.json")
+    for path in (source, *written):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
     settings = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
     for command in (["init", "-q"], ["add", "."], [*settings, "commit", "-qm", "a"]):
         subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
-    monkeypatch.setattr(_machine, "__file__", str(folder / "_machine.py"))
+    monkeypatch.setattr(_machine, "__file__", str(package / "_machine.py"))
     clean = _machine.commit()
     assert len(clean) == 40
-    for name in names[1:]:
-        (folder / name).write_text("new")
+    for path in written:
+        path.write_text("new")
     assert _machine.commit() == clean
-    (folder / names[0]).write_text("new")
+    source.write_text("new")
     assert _machine.commit() == clean + "+"
 
 
