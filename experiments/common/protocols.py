@@ -1,6 +1,6 @@
 """The three protocols of Figures 2 to 5, by name.
 
-They differ, and so do their results (docs/reproduction.md):
+They differ, and so do their results (results/reproduction.md):
 
 - `paper`: what Appendix B says. w(0) ~ N(0, I/d), gradient descent at learning rate 1.
 - `released`: what the runs that the authors published with their code did: coordinates

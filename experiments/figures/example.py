@@ -1,4 +1,4 @@
-"""The example of the README, and its figure docs/example.png.
+"""The example of the README, and its figure results/example.png.
 
 python -m experiments.figures.example
 """
@@ -22,7 +22,7 @@ def readme_code() -> str:
     return blocks[0]
 
 
-def main(folder: Path = ROOT / "docs") -> None:
+def main(folder: Path = ROOT / "results") -> None:
     folder.mkdir(exist_ok=True)
     names: dict = {"plt": plt}
     with plt.rc_context({**STYLE, "figure.figsize": (6.4, 2.6)}):

@@ -1,4 +1,4 @@
-"""docs/reproduction.md: Figures 2 to 5 beside the paper and its authors' later runs.
+"""results/reproduction.md: Figures 2 to 5 beside the paper and its authors' later runs.
 
     python -m experiments.figures.report
 
@@ -10,7 +10,6 @@ hand lies in docs/_reproduction_notes.md and is included as it is.
 
 import dataclasses
 import json
-import os
 import re
 import sys
 from pathlib import Path
@@ -51,10 +50,11 @@ Rows = list[dict[str, Any]]
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Puts docs/reproduction.md together from the results."""
+    """Puts reproduction.md together from the results, and beside them."""
 
     results: Path = Path("results")
     docs: Path = Path("docs")
+    """Where what is written by hand lies."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +149,7 @@ def report(config: Config) -> str:
         text.append(notes.read_text())
     for figure, parts in figures.items():
         text += [f"## Figure {figure}: {FIGURES[figure]}\n"]
-        text += [section(part, config.docs) for part in parts]
+        text += [section(part, config.results) for part in parts]
         text += [
             f"**Missing: `{name}`.** `{command(figure, name)}` makes it.\n"
             for name in missing(figure, parts)
@@ -216,11 +216,11 @@ def disagreements(figures: dict[int, list[Part]]) -> str:
     return "**What disagrees:**\n\n" + "".join(lines)
 
 
-def section(part: Part, docs: Path) -> str:
+def section(part: Part, results: Path) -> str:
     """One figure under one protocol: its image, its table, and how it was made."""
     text = [f"### Figure {part.figure}, {part.heading}\n"]
     for image in sorted(part.folder.glob("*.png")):
-        link = _relative(image, docs)
+        link = image.relative_to(results).as_posix()
         text.append(f"![Figure {part.figure}, {part.name}]({link})\n")
     table = part.folder / "table.md"
     text.append(
@@ -231,12 +231,13 @@ def section(part: Part, docs: Path) -> str:
     made = part.config()
     if made:
         size = made.get("config", {}).get("size")
+        config = (part.folder / "config.json").relative_to(results).as_posix()
         commit = re.sub(r"(?<=^[0-9a-f]{10})[0-9a-f]*", "", str(made.get("commit")))
         text.append(
             f"Made by `{made.get('command', 'unknown')}`"
             + (f" (size `{size}`)" if size else "")
             + f" at commit {commit}; "
-            f"[config]({_relative(part.folder / 'config.json', docs)}).\n"
+            f"[config]({config}).\n"
         )
     return "\n".join(text)
 
@@ -244,10 +245,6 @@ def section(part: Part, docs: Path) -> str:
 def _without_title(text: str) -> str:
     """The headings are the report's."""
     return re.sub(r"\A#+ .*\n+", "", text)
-
-
-def _relative(path: Path, docs: Path) -> str:
-    return Path(os.path.relpath(path, docs)).as_posix()
 
 
 def _judge(name: str, row: dict[str, Any]) -> str:
@@ -294,9 +291,9 @@ def _number(value: Any) -> str:
 
 
 def main(config: Config) -> None:
-    config.docs.mkdir(parents=True, exist_ok=True)
-    write_text(config.docs, "reproduction.md", report(config))
-    sys.stdout.write(f"{config.docs / 'reproduction.md'}\n")
+    config.results.mkdir(parents=True, exist_ok=True)
+    write_text(config.results, "reproduction.md", report(config))
+    sys.stdout.write(f"{config.results / 'reproduction.md'}\n")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
     python -m experiments.theory_checks --size quick --only collapse
 
 Prints one table, and with --only everything that was measured besides. At size full,
-with all themes, both go to docs/theory_check.md. The same seed gives the same file.
+with all themes, both go to results/theory_check.md. The same seed gives the same file.
 """
 
 import dataclasses
@@ -68,7 +68,7 @@ class Config:
     only: tuple[Theme, ...] = ()
     """The themes to check; all if left out."""
     seed: int = 0
-    output: Path = Path("docs")
+    output: Path = Path("results")
     """The folder for theory_check.md, which a full check of all themes writes."""
 
 
@@ -118,13 +118,13 @@ def table(rows: list[Row]) -> str:
 
 
 def document(rows: list[Row], config: Config) -> str:
-    """The whole of docs/theory_check.md."""
+    """The whole of results/theory_check.md."""
     parts = [
         "# The statements of the paper against simulation\n",
         f"Made by `python -m experiments.theory_checks --seed {config.seed}`, in "
         "float64. “As printed” and “as corrected” say whether a statement holds in "
         "the form of the paper and in the form that its derivation gives "
-        "(`jaxflow.theory`); where they differ, see `errata.md`.\n",
+        "(`jaxflow.theory`); where they differ, see `docs/errata.md`.\n",
         table(rows),
         "## What was measured\n",
         details(rows),

@@ -190,7 +190,7 @@ def test_the_report_shows_what_is_there_and_says_what_is_not(tmp_path):
     (docs / "_reproduction_notes.md").write_text("## By hand\n\nBecause.\n")
     here = report.Config(results, docs)
     report.main(here)
-    text = (docs / "reproduction.md").read_text()
+    text = (results / "reproduction.md").read_text()
     assert (
         "| Fig. 5: slope | −0.5 | −0.81 | −0.75 [−0.8125, −0.7] | "
         "−0.6 [−0.8125, −0.7] | released: yes<br>flow: no |"
@@ -200,7 +200,7 @@ def test_the_report_shows_what_is_there_and_says_what_is_not(tmp_path):
         "- Figure 5, `flow`, slope: −0.6 [−0.8125, −0.7] against −0.5 (a text) (why)."
     )
     assert line in text
-    assert "![Figure 5, flow](../results/figure5/flow/figure5.png)" in text
+    assert "![Figure 5, flow](figure5/flow/figure5.png)" in text
     assert "| the table of flow |" in text
     assert "## By hand\n\nBecause.\n" in text
     for missing in (
@@ -210,11 +210,11 @@ def test_the_report_shows_what_is_there_and_says_what_is_not(tmp_path):
         "figure2 --protocol flow --width 4 --given-up 1 --size full",
         "figure2 --protocol paper --width 4 --learning-rate 0.5 --size full",
     ):
-        assert f"python -m experiments.{missing}` makes it" in text
+        assert f"python -m experiments.figures.{missing}` makes it" in text
     assert "figure5 --protocol flow" not in text
     assert "figure2 --protocol released --width 4" not in text
     report.main(here)
-    assert (docs / "reproduction.md").read_text() == text
+    assert (results / "reproduction.md").read_text() == text
 
 
 def test_a_report_without_results_asks_for_everything(tmp_path):
