@@ -11,7 +11,7 @@ Of the lower limits for λ below, only the last is invariant. With z = max_ji z_
     (8 z/y₁)^{1/2}       as eq. 85, from which eq. 77 is taken, prints it;
     (8 z²/y₁)^{1/2}      eq. 85 made invariant.
 
-In simulations no lower limit is needed once y₁ ≥ 100 z²; see `docs/theory_check.md`.
+In simulations no lower limit is needed once y₁ ≥ 100 z²; see `results/theory_check.md`.
 """
 
 import equinox as eqx
