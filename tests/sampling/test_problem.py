@@ -87,6 +87,7 @@ def test_the_weights_outside_the_span_complete_the_norm():
     @jax.vmap
     def draw(key):
         data, network = jaxflow.sample_problem(key, n=8, d=30, p=4, inputs="sphere")
+        assert network.squared_norm is not None
         inside = data.inputs.squared_norms(network.w)
         return network.squared_norm - inside
 
@@ -179,4 +180,6 @@ def test_scale_multiplies_w_after_a_is_drawn():
     )
     assert_allclose(scaled.w, 0.01 * plain.w)
     assert_allclose(scaled.a, plain.a)
+    assert scaled.squared_norm is not None
+    assert plain.squared_norm is not None
     assert_allclose(scaled.squared_norm, 1e-4 * plain.squared_norm)
