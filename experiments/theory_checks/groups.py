@@ -62,7 +62,10 @@ def closed_form(size: Size, key: Any) -> dict[str, float]:
         tau = (times / scale)[:, None]
         # One column per group: the fields broadcast along the leading axis.
         wide = theory.GroupFlow(
-            flow.log_np, flow.target_norm[None, :], flow.cosine, flow.squared_norm
+            flow.log_np,
+            jnp.asarray(flow.target_norm)[None],
+            flow.cosine,
+            flow.squared_norm,
         )
         q, loss = sol.observables["q"], sol.observables["group_loss"]
         exact = jnp.exp(wide.log_squared_norm(tau))

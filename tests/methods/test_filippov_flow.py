@@ -476,6 +476,7 @@ def test_the_flow_shows_which_method_it_takes():
     assert isinstance(held, jaxflow.RungeKuttaFlow)
     assert_allclose(held.rtol, 1e-8)
     for method in (sliding, held):
+        assert method.first_step is not None
         assert_allclose(method.first_step, 0.1)
         assert method.max_steps == 7
 

@@ -27,6 +27,7 @@ def test_norms_and_correlations_of_the_inputs(inputs, n, d):
     @jax.vmap
     def draw(key):
         sampled = jaxflow.sample_inputs(key, n=n, d=d, inputs=inputs)
+        assert isinstance(sampled, jaxflow.AbstractInputs)
         return sampled.gram()
 
     grams = np.asarray(draw(keys))
@@ -45,8 +46,9 @@ def test_norms_and_correlations_of_the_inputs(inputs, n, d):
 
 
 def test_gram_sampling_has_the_rank_of_the_dimension():
-    gram = jaxflow.sample_inputs(jax.random.key(0), n=20, d=12, inputs="sphere").gram()
-    values = np.linalg.eigvalsh(np.asarray(gram))
+    sampled = jaxflow.sample_inputs(jax.random.key(0), n=20, d=12, inputs="sphere")
+    assert isinstance(sampled, jaxflow.AbstractInputs)
+    values = np.linalg.eigvalsh(np.asarray(sampled.gram()))
     assert np.sum(values > 1e-10) == 12
 
 
