@@ -107,11 +107,11 @@ CASES = {
     "rtol is a list": (lambda: jaxflow.GradientFlow([1e-3, 1e-4]), "rtol.*one number"),  # type: ignore[arg-type]
     "rtol is inf": (lambda: jaxflow.GradientFlow(np.inf), "rtol.*finite"),
     "solver is a class": (
-        lambda: jaxflow.RungeKuttaFlow(solver=diffrax.Tsit5),
+        lambda: jaxflow.RungeKuttaFlow(solver=diffrax.Tsit5),  # type: ignore[arg-type]
         r"solver must be an instance",
     ),
     "controller is a name": (
-        lambda: jaxflow.RungeKuttaFlow(controller="pid"),
+        lambda: jaxflow.RungeKuttaFlow(controller="pid"),  # type: ignore[arg-type]
         "controller must be an instance",
     ),
     "solver with memory": (
