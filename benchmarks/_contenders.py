@@ -11,7 +11,7 @@ import numpy as np
 import jaxflow
 
 from . import _machine
-from ._engine import Case, Fleet, Load, in_space
+from ._engine import Arrays, Case, Fleet, Load, in_space
 from ._timing import Contender
 
 # By how much answers may differ, relative: in float64 L, w and a; in float32 L. There a
@@ -157,6 +157,7 @@ def check_losses(case: Case, seed: int, steps: int, batch: int) -> dict[str, flo
 @contextlib.contextmanager
 def float64() -> Iterator[None]:
     """Within it jax has float64."""
+    # jax makes its options attributes at run time.
     before = jax.config.jax_enable_x64  # type: ignore[attr-defined]
     jax.config.update("jax_enable_x64", True)
     try:
@@ -213,7 +214,7 @@ def _answer(problem: Any, w: np.ndarray, a: np.ndarray, projected: bool) -> Answ
 
 
 def _descents(
-    case: Case, problems: list[Any], steps: int
+    case: Case, problems: list[Arrays], steps: int
 ) -> Mapping[str, Iterable[tuple[np.ndarray, np.ndarray]]]:
     """(w, a) of every network at the end, by every peer."""
     from .peers import numpy_loop

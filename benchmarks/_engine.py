@@ -23,6 +23,9 @@ from jaxflow._simulate import Run, check_observers, check_stops
 from . import _machine
 from ._timing import seconds
 
+# (x, y, w, a) of one network, as a peer takes them.
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
 
 @dataclasses.dataclass(frozen=True)
 class Case:
@@ -163,7 +166,7 @@ def total(outputs: list[dict[str, np.ndarray]], name: str) -> int:
     return int(sum(int(rows[name].sum()) for rows in outputs))
 
 
-def in_space(case: Case, seed: int, index: int) -> tuple[np.ndarray, ...]:
+def in_space(case: Case, seed: int, index: int) -> Arrays:
     """(x, y, w, a) of a problem in R^d, as a peer takes it: w within the span of the
     inputs where those are orthogonal, since the rest of it never moves."""
     data, network = case.draw(seed, index)

@@ -16,7 +16,7 @@ import jaxflow
 from jaxflow.theory import time_scale
 
 from . import _contenders, _machine
-from ._engine import Case, Fleet, Load, in_space, total
+from ._engine import Arrays, Case, Fleet, Load, in_space, total
 from ._run import Findings
 from ._targets import number
 from ._timing import (
@@ -314,7 +314,7 @@ def _reference(case: Case, seed: int, end: float) -> float:
         return float(solution.final_loss)
 
 
-def _solvers(problem: Any, end: float) -> dict[str, Callable[..., Any]]:
+def _solvers(problem: Arrays, end: float) -> dict[str, Callable[..., Any]]:
     """By name, calls that solve the problem and still want rtol and max_evaluations."""
     from .peers import flow_solvers
 
@@ -328,15 +328,16 @@ def _solvers(problem: Any, end: float) -> dict[str, Callable[..., Any]]:
         import torchdiffeq  # noqa: F401
     except ImportError:
         return scipy
-    found: dict[str, Callable[..., Any]] = {}
-    for name, solve, given in (
+    solvers: tuple[tuple[str, Callable[..., Any], Arrays], ...] = (
         (_GENERAL, flow_solvers.torchdiffeq_flow, problem),
         (
             f"{_GENERAL}, {_PROJECTED}",
             flow_solvers.torchdiffeq_projected_flow,
             along,
         ),
-    ):
+    )
+    found: dict[str, Callable[..., Any]] = {}
+    for name, solve, given in solvers:
         # The fewer threads are the quicker ones where an evaluation is short.
         for threads in sorted({1, _machine.cores()}):
             found[f"{name}, {threads} thread{'s' if threads > 1 else ''}"] = (

@@ -75,11 +75,12 @@ def stages(n: int, d: int, p: int, seed: int) -> dict[str, Contender]:
     rng = np.random.default_rng(seed)
     shapes = ((p, d), (p,), (n, d), (n,))
     arrays = [jnp.asarray(rng.normal(size=s) / np.sqrt(d), jnp.float32) for s in shapes]
-    found = {}
-    for level, name in enumerate(STAGES):
+
+    def contender(level: int) -> Contender:
         repeated = loop(stage(level))
-        found[name] = on_every_core(lambda k, f=repeated: f(*arrays, np.int32(k)))
-    return found
+        return on_every_core(lambda k: repeated(*arrays, np.int32(k)))
+
+    return {name: contender(level) for level, name in enumerate(STAGES)}
 
 
 def on_every_core(advance: Callable[[int], Any]) -> Contender:

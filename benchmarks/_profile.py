@@ -38,14 +38,15 @@ def profile(call: Callable[[], Any], most: int = 8) -> list[tuple[str, float]]:
             return []
         spent = _durations(reader.from_file(str(found[-1])))
     whole = sum(spent.values())
-    return [(k, 100 * v / whole) for k, v in spent.most_common(most)] if whole else []
+    longest = sorted(spent.items(), key=lambda item: item[1], reverse=True)[:most]
+    return [(k, 100 * v / whole) for k, v in longest] if whole else []
 
 
-def _durations(data: Any) -> collections.Counter[str]:
+def _durations(data: Any) -> dict[str, float]:
     """Of the accelerators where there are any, from the first operation of a call to
     its last, and of the CPU otherwise. Copies count too: a call has few of its own, and
     on a GPU a loop may copy its condition to the host in every round."""
-    spent: collections.Counter[str] = collections.Counter()
+    spent: dict[str, float] = collections.defaultdict(float)
     planes = [(p.name.startswith(_DEVICE), list(_events(p))) for p in data.planes]
     accelerated = any(device and events for device, events in planes)
     for device, events in planes:

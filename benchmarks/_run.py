@@ -68,7 +68,7 @@ class Findings:
 
     def target(self, key: str, value: "float | Spread", remark: str = "") -> None:
         spread = dataclasses.asdict(value) if isinstance(value, Spread) else {}
-        median = spread["median"] if spread else float(value)
+        median = value.median if isinstance(value, Spread) else float(value)
         self.measured[key] = {"value": median, "spread": spread, "remark": remark}
 
 

@@ -124,7 +124,7 @@ def race(
     """Seconds per network and step, in turns of about `seconds_each`."""
     steps = {name: fitting(one, seconds_each) for name, one in contenders.items()}
     calls = {
-        name: lambda one=one, count=steps[name]: one.advance(count)
+        name: functools.partial(one.advance, steps[name])
         for name, one in contenders.items()
     }
     timed = race_calls(calls, repeats, warm=False)
@@ -143,7 +143,7 @@ def fitting(one: Contender, seconds_each: float) -> int:
     one.advance(unit)
     steps = unit
     while True:
-        taken = seconds(lambda count=steps: one.advance(count))
+        taken = seconds(functools.partial(one.advance, steps))
         if taken >= 0.2 * seconds_each or steps == most:
             wanted = min(steps * seconds_each / max(taken, 1e-9), most)
             return max(unit, _whole(wanted, one.granularity))

@@ -9,6 +9,7 @@ operations the time went to.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 from . import _kernels, _machine, _run
@@ -123,15 +124,15 @@ def measure(parameters: Parameters, seed: int) -> _run.Findings:
     )
     _profiles(found, contenders, [dense.label(), *(c.label() for c in cases)])
     if not _machine.on_cpu():
-        peak = timed.ratio(square, dense.label())
+        quickest = timed.ratio(square, dense.label())
         found.target(
-            "dense_roofline", peak.scaled(100 * work[dense.label()] / work[square])
+            "dense_roofline", quickest.scaled(100 * work[dense.label()] / work[square])
         )
         largest = max((case.label() for case in cases), key=lambda name: work[name])
-        share = timed.ratio(large, largest)
+        passes = timed.ratio(large, largest)
         found.target(
             "orthogonal_roofline",
-            share.scaled(100 * work[largest] / work[large]),
+            passes.scaled(100 * work[largest] / work[large]),
             largest,
         )
     return found
@@ -141,7 +142,7 @@ def _profiles(found: _run.Findings, contenders: Any, names: list[str]) -> None:
     rows = [
         [name, operation, share]
         for name in names
-        for operation, share in profile(lambda n=name: contenders[n].advance(50))
+        for operation, share in profile(functools.partial(contenders[name].advance, 50))
     ]
     note = "From the profiler of JAX, 50 steps."
     if rows:

@@ -49,8 +49,12 @@ def measure(parameters: Parameters, seed: int) -> _run.Findings:
     rows: list[list[Any]] = []
     points = []
     for n in parameters.sizes:
-        options = {"n": n, "seed": seed, "repeats": parameters.repeats}
-        options["seconds"] = parameters.seconds
+        options = {
+            "n": n,
+            "seed": seed,
+            "repeats": parameters.repeats,
+            "seconds": parameters.seconds,
+        }
         told, _ = _process.call("benchmarks.scaling_n", options)
         pairs = n * told["p"]
         spread = Spread.of(told["seconds"])

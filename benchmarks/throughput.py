@@ -108,7 +108,8 @@ NOTE = (
 
 def measure(parameters: Parameters, seed: int) -> _run.Findings:
     found = _run.Findings(dtype=", ".join(parameters.dtypes))
-    before = jax.config.jax_enable_x64
+    # jax makes its options attributes at run time.
+    before = jax.config.jax_enable_x64  # type: ignore[attr-defined]
     try:
         for dtype in parameters.dtypes:
             # float64 exists in jax only with this switch.

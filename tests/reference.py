@@ -48,7 +48,7 @@ def descent(x, y, w, a, learning_rate, steps):
     return w, a
 
 
-def antipodal_flow(positive, negative, y, u, a, end):
+def antipodal_flow(positive, negative, y, u, a, *, end):
     """(u, a, pairs that reached zero, pairs that left it again) at `end` for antipodal
     inputs, event by event.
 
@@ -83,8 +83,9 @@ def antipodal_flow(positive, negative, y, u, a, end):
         above, below, _ = parts(state)
         return np.max(np.where(side == 0, above * below, -1))
 
-    reaches_zero.terminal = is_released.terminal = True
-    reaches_zero.direction, is_released.direction = -1, 1
+    for event, direction in ((reaches_zero, -1), (is_released, 1)):
+        # `solve_ivp` reads these off the functions.
+        vars(event).update(terminal=True, direction=direction)
     reached = released = 0
     while True:
         solution = solve_ivp(

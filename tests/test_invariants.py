@@ -22,11 +22,13 @@ METHODS = {"flow": CONSTANT_STEPS, "descent": jaxflow.GradientDescent(1.0)}
 
 def test_balance_is_conserved_and_the_loss_never_rises():
     data, network = problems.small_orthogonal(jax.random.key(0), n=200, p=30)
+    assert network.squared_norm is not None
     before = network.a**2 - network.squared_norm
     method = jaxflow.GradientFlow(rtol=1e-9)
     for end in (3.0, 10.0, 200.0):
         run = jaxflow.simulate(data, network, method, times=[0.5 * end, end])
         squares, norms = run.final.a**2, run.final.squared_norm
+        assert norms is not None
         drift = jnp.max(jnp.abs(squares - norms - before) / (squares + norms))
         assert_allclose(drift, run.stats["balance_drift"], rtol=1e-4)
         assert float(drift) < 1e-8
@@ -77,9 +79,7 @@ def test_rotating_the_inputs_changes_nothing(kind):
     y = rng.choice([-1.0, 1.0], len(x)) * rng.uniform(1, 2, len(x))
     w, a = rng.normal(size=(p, d)) / 3, rng.choice([-1.5, 1.5], p)
     turn = np.linalg.qr(rng.normal(size=(d, d)))[0]
-    method = jaxflow.GradientDescent(0.1)
-    if kind != "dense":
-        method = CONSTANT_STEPS
+    method = jaxflow.GradientDescent(0.1) if kind == "dense" else CONSTANT_STEPS
     one = jaxflow.simulate(
         jaxflow.Dataset(x, y), jaxflow.Network(w, a), method, times=[1.0, 5.0]
     )

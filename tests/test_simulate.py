@@ -120,7 +120,7 @@ def test_flow_stops_where_the_loss_reaches_the_level():
     reached = np.arange(0.0, 200.0) <= float(run.final_time)
     assert np.all(np.isfinite(run.loss) == reached)
     assert np.all((np.asarray(run.observables["active_pairs"]) == -1) == ~reached)
-    assert run.message == jaxflow.Results[jaxflow.Results.loss_below]
+    assert run.result == jaxflow.Results.loss_below
 
 
 @pytest.mark.parametrize("name", FLOW_IS_SLOW)
@@ -148,7 +148,7 @@ def test_a_run_that_cannot_learn_ends_stationary(name):
         times=[1e4],
         stop=(jaxflow.LossBelow(), jaxflow.Stationary()),
     )
-    assert run.message == jaxflow.Results[jaxflow.Results.stationary]
+    assert run.result == jaxflow.Results.stationary
     assert_allclose(run.final_loss, 0.25, rtol=1e-3)
     assert float(run.final_time) < 1e3
 
@@ -162,7 +162,7 @@ def test_a_stop_that_holds_at_the_start_takes_no_step(name):
     assert float(run.final_time) == 0.0
     assert np.isfinite(run.loss[0]) and np.isnan(run.loss[1])
     assert_allclose(run.final.w, network.w, atol=1e-15)
-    assert run.message == jaxflow.Results[jaxflow.Results.loss_below]
+    assert run.result == jaxflow.Results.loss_below
 
 
 def test_too_few_steps_is_a_code():
@@ -170,7 +170,7 @@ def test_too_few_steps_is_a_code():
     run = jaxflow.simulate(
         data, network, jaxflow.GradientFlow(max_steps=5), times=[1.0, 1e4]
     )
-    assert run.message == jaxflow.Results[jaxflow.Results.max_steps_reached]
+    assert run.result == jaxflow.Results.max_steps_reached
     assert float(run.final_time) < 1e4
     assert np.isnan(run.loss[1])
 

@@ -105,7 +105,8 @@ class Networks:
                 else:
                     loss, count = self._advance(1, read), 1
                 made += count
-                if read:
+                # A graph reads the loss whether or not it is asked for.
+                if read and loss is not None:
                     losses.append(loss)
                     if stop is not None and bool((loss < stop).all()):
                         break

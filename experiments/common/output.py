@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import jax
 import matplotlib
@@ -18,14 +18,17 @@ from tqdm import tqdm
 
 from jaxflow.records import checkout
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 Item = TypeVar("Item")
-Config = TypeVar("Config")
+Config = TypeVar("Config", bound="DataclassInstance")
 
 # Print sizes: a column of a two-column paper is about 3.4 inches wide.
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.labelsize": 9,

@@ -132,8 +132,8 @@ class Runs:
             if (own_d, own_p) == (d, p(n)):
                 made[n] += 1
                 converged[n] += _by(outcome, horizon)
-        n = sorted(made)
-        columns = (n, [converged[i] for i in n], [made[i] for i in n])
+        sizes = sorted(made)
+        columns = (sizes, [converged[i] for i in sizes], [made[i] for i in sizes])
         n_made, k, m = (np.array(column, int) for column in columns)
         return n_made, k, m
 
@@ -263,6 +263,11 @@ def by_width_rule(width: int = 1) -> Callable[[int], int]:
     return lambda n: width * jaxflow.width_rule(n, EPSILON)
 
 
+def of_width(p: int) -> Callable[[int], int]:
+    """p(n): `p` whatever n."""
+    return lambda n: p
+
+
 def interval(found: statistics.Threshold, digits: int = 0) -> str:
     """N with its interval, or the bound that is all that is known, for tables."""
     for side, bound, sign in ((np.inf, found.low, ">"), (-np.inf, found.high, "<")):
@@ -326,8 +331,8 @@ def ratio_row(
 ) -> dict[str, Any]:
     """N of the flow over that of descent; the interval takes both for normal."""
     ratio = flow.estimate / descent.estimate
-    relative = [standard_error(fit) / fit.estimate for fit in (flow, descent)]
-    half = 1.96 * ratio * float(np.hypot(*relative))
+    one, other = (standard_error(fit) / fit.estimate for fit in (flow, descent))
+    half = 1.96 * ratio * float(np.hypot(one, other))
     return row(
         quantity,
         ours=ratio,

@@ -94,7 +94,7 @@ class Config:
     @property
     def early(self) -> tuple[float, ...]:
         """The horizons at which a threshold is wanted, but for the last."""
-        wanted = (1.0,) if self.size == "quick" else (1.0, 2.0)
+        wanted: tuple[float, ...] = (1.0,) if self.size == "quick" else (1.0, 2.0)
         wanted = wanted if self.horizons is None else self.horizons
         return tuple(h for h in sorted(wanted) if h < self.last)
 

@@ -153,10 +153,9 @@ def _probability_rows(config: Config, runs: Runs, where: str) -> list[dict[str, 
     shared = [size for size in beside if size in ours]
     if not shared:
         return []
-    p_values = statistics.compare_proportions(
-        *(np.array(column) for column in zip(*[ours[i] for i in shared], strict=True)),
-        *(np.array(col) for col in zip(*[beside[i] for i in shared], strict=True)),
-    )
+    our_k, our_m = np.array([ours[i] for i in shared]).T
+    their_k, their_m = np.array([beside[i] for i in shared]).T
+    p_values = statistics.compare_proportions(our_k, our_m, their_k, their_m)
     adjusted = statistics.holm(p_values)
     rows = []
     for size, raw, p_value in zip(shared, p_values, adjusted, strict=True):
@@ -236,11 +235,13 @@ def _replayed(config: Config, runs: Runs, where: str) -> list[dict[str, Any]]:
     found = []
     for seed in range(20):
         rng = np.random.default_rng(seed)
+
+        def drawn(points: np.ndarray, rng: np.random.Generator = rng) -> np.ndarray:
+            return rng.random(len(points)) < [shares[size] for size in points]
+
         found.append(
             statistics.find_threshold(
-                lambda points, rng=rng: (
-                    rng.random(len(points)) < [shares[size] for size in points]
-                ),
+                drawn,
                 int(n[0]),
                 int(n[-1]),
                 batch=16,

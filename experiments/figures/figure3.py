@@ -36,6 +36,7 @@ class Config(ScalingConfig):
     @property
     def scaling(self) -> Scaling:
         flow, beside = self.flow, self.beside_flow
+        values: tuple[int, ...]
         if self.quick:
             values = (4, 6, 8) if beside else (10, 20, 30)
         else:

@@ -37,6 +37,7 @@ class Config(ScalingConfig):
     def scaling(self) -> Scaling:
         flow, beside, quick = self.flow, self.beside_flow, self.quick
         d = self.d or (5 if beside and quick else 30)
+        values: tuple[int, ...]
         if quick:
             values = (6, 9, 13) if beside else (50, 100, 150)
         else:

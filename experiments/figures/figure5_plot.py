@@ -180,7 +180,7 @@ def make_table(records: xr.Dataset) -> str:
 
 
 def _slope_rows(end: xr.Dataset) -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, label in MEASURES.items():
         for average, words in AVERAGES.items():
             for all_runs in (False, True):

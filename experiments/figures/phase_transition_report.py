@@ -390,8 +390,8 @@ def _summary(records: xr.Dataset, measured: xr.Dataset) -> str:
         )
     ):
         fit = fit_line(log_n, np.log(values))
-        exact = fit_line(log_n, np.log(exact_curvatures[:, index])).slope
-        row(name, paper, exact, fit.slope)
+        expected = fit_line(log_n, np.log(exact_curvatures[:, index])).slope
+        row(name, paper, expected, fit.slope)
         rows[-1][3] = str(fit)
     header = [
         "quantity",

@@ -11,7 +11,7 @@ import numpy as np
 from jaxflow import statistics
 
 from ..common.protocols import Name, Size, folder, last_horizon, variant
-from ..common.thresholds import Runs, Search, by, descents
+from ..common.thresholds import Runs, Search, by, descents, of_width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Scaling:
             if found:
                 low, high = _foreseen(found, value)
             d, p = self.size(value)
-            found[value] = runs.search(d, lambda n, p=p: p, low, high, how)
+            found[value] = runs.search(d, of_width(p), low, high, how)
         return found
 
 

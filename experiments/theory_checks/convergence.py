@@ -69,7 +69,7 @@ def theorem(size: Size, key: Any) -> dict[str, float]:
     width = int(theory.theorem_width(n, EPSILON))
     flow = jaxflow.GradientFlow(rtol=1e-6)
     euler = jaxflow.GradientDescent(0.05)
-    cases = [
+    cases: list[tuple[str, int, int, int, str, jaxflow.AbstractMethod]] = [
         (f"orthogonal, n = {n}, p = {width}", n, 10_000, width, "orthogonal", flow),
         (f"orthogonal, n = {n}, p = 12", n, 10_000, 12, "orthogonal", flow),
     ]

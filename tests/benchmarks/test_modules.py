@@ -4,6 +4,7 @@ import dataclasses
 import json
 import time
 from types import SimpleNamespace
+from typing import Any
 
 import jax
 import numpy as np
@@ -32,7 +33,7 @@ from benchmarks._targets import TARGETS, number
 from benchmarks._timing import Contender, Race, Spread
 
 ORTHOGONAL, DENSE = Case("orthogonal", 40, 40, 6), Case("sphere", 40, 8, 6)
-QUICK = {"repeats": 2, "seconds": 0.003}
+QUICK: Any = {"repeats": 2, "seconds": 0.003}
 # Any dataclass does.
 QUICK_PARAMETERS = Spread(1.0, 1.0, 1.0, 1)
 
@@ -187,8 +188,13 @@ def test_a_race_counts_steps_and_networks():
 
 
 def test_steps_come_in_the_contender_s_granularity():
-    asked = []
-    one = Contender(lambda steps: asked.append(steps) or time.sleep(1e-3), 1, 4)
+    asked: list[int] = []
+
+    def advance(steps):
+        asked.append(steps)
+        time.sleep(1e-3)
+
+    one = Contender(advance, 1, 4)
     steps = _timing.fitting(one, 0.004)
     assert steps % 4 == 0
     assert all(count % 4 == 0 for count in asked)
@@ -242,10 +248,11 @@ def test_peers_give_our_answer(case):
 
 def test_equal_error_compares_the_cheapest_of_ours_that_errs_no_more():
     ours = [(1e-2, 1.0), (1e-4, 2.0), (1e-6, 5.0)]
-    assert _peers_flow.at_equal_error([(1e-3, 100.0)], ours)[0] == 50.0
-    assert _peers_flow.at_equal_error([(1e-3, 100.0), (1e-1, 30.0)], ours)[0] == 30.0
-    assert _peers_flow.at_equal_error([(None, 40.0)], ours)[0] == 40.0
-    assert _peers_flow.at_equal_error([], ours) is None
+    compared: Any = _peers_flow.at_equal_error
+    assert compared([(1e-3, 100.0)], ours)[0] == 50.0
+    assert compared([(1e-3, 100.0), (1e-1, 30.0)], ours)[0] == 30.0
+    assert compared([(None, 40.0)], ours)[0] == 40.0
+    assert compared([], ours) is None
 
 
 def test_a_run_is_written_with_what_it_was_made_on(tmp_path, capsys):

@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +20,7 @@ from benchmarks import (
     _timing,
     peers,
 )
-from benchmarks._engine import Case, Load
+from benchmarks._engine import Arrays, Case, Load
 from benchmarks._peers_flow import PeerRun, at_equal_error
 from benchmarks.peers.flow_solvers import (
     scipy_flow,
@@ -36,7 +37,7 @@ ATOL = 1e-12
 CASES = [Case("orthogonal", 40, 60, 6), Case("sphere", 40, 8, 6)]
 
 
-def problem(inputs, seed=0, dtype=float):
+def problem(inputs, seed=0, dtype=float) -> Arrays:
     """(x, y, w, a) with n = 40, d = 60, p = 8."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(40, 60)) / np.sqrt(60)
@@ -45,10 +46,10 @@ def problem(inputs, seed=0, dtype=float):
     y = rng.choice([-1.0, 1.0], 40) * rng.uniform(1, 2, 40)
     w = rng.normal(size=(8, 60)) / np.sqrt(60)
     a = rng.choice([-1.0, 1.0], 8) * (np.linalg.norm(w, axis=1) + 0.5)
-    return tuple(t.astype(dtype) for t in (x, y, w, a))
+    return x.astype(dtype), y.astype(dtype), w.astype(dtype), a.astype(dtype)
 
 
-def ours(x, y, w, a, steps=STEPS):
+def ours(x, y, w, a, *, steps=STEPS):
     return jaxflow.simulate(
         jaxflow.Dataset(x, y),
         jaxflow.Network(w, a),
@@ -247,10 +248,10 @@ def test_every_run_begins_at_the_start(kind):
 
     given = problem("dense")
     if kind == "autograd":
-        runner = torch_loop.Training(*given, LEARNING_RATE)
+        runner: Any = torch_loop.Training(*given, LEARNING_RATE)
     else:
-        stacked = (t[None] for t in given)
-        runner = torch_batched.dense_networks(*stacked, LEARNING_RATE)
+        x, y, w, a = (t[None] for t in given)
+        runner = torch_batched.dense_networks(x, y, w, a, LEARNING_RATE)
     first, second = runner.run(20), runner.run(20)
     assert np.array_equal(first.w, second.w)
     assert np.array_equal(first.losses, second.losses)
@@ -307,7 +308,7 @@ def test_a_run_of_descent_that_ends_early_is_not_timed(monkeypatch):
 
 
 def test_no_call_has_more_steps_than_float32_counts():
-    asked = []
+    asked: list[int] = []
     free = _timing.Contender(asked.append, granularity=3)
     assert _timing.fitting(free, 1e3) == max(asked) <= 2**22
     assert max(asked) > 2**22 - 3

@@ -1,5 +1,7 @@
 """What is seen of a padded run is what is seen of the same run without padding."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,7 +49,7 @@ def test_padding_is_not_seen(inputs):
     # Antipodal inputs are two blocks, each of which is padded.
     n = 2 * N if inputs == "antipodal" else N
     assert row_bucket_size(N) > N and bucket_size(P) > P
-    sizes = {"n": n, "d": 80, "p": P}
+    sizes: dict[str, Any] = {"n": n, "d": 80, "p": P}
     method = jaxflow.GradientDescent(0.5)
     observe = OBSERVE | SAMPLED
     runs = jaxflow.simulate_ensemble(
@@ -61,7 +63,7 @@ def test_padding_is_not_seen(inputs):
         progress=False,
     )
     data, network = jaxflow.sample_problem(
-        jaxflow.run_key(KEY, *sizes.values(), 0), **sizes, inputs=inputs
+        jaxflow.run_key(KEY, n, 80, P, 0), **sizes, inputs=inputs
     )
     alone = jaxflow.simulate(data, network, method, times=TIMES, observe=observe)
     for name in observe:

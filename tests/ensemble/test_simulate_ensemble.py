@@ -219,12 +219,12 @@ def test_observables_see_what_is_there():
 
 
 def test_progress_tells_the_time_left():
-    seen = []
+    seen: list[jaxflow.Progress] = []
     ensemble(n=[20, 40], seeds=40, progress=seen.append)
     assert [p.done for p in seen] == sorted({p.done for p in seen})
     assert seen[-1].done == seen[-1].total == 80
     assert seen[-1].seconds_left == 0
-    assert all(p.seconds_left >= 0 for p in seen)
+    assert all(p.seconds_left is not None and p.seconds_left >= 0 for p in seen)
 
 
 @pytest.mark.parametrize(

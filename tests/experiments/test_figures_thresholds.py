@@ -9,7 +9,7 @@ import pytest
 from experiments.common import published as published
 from experiments.common import thresholds as thresholds
 from experiments.common.output import read_records, write_config
-from experiments.common.protocols import last_time, protocol
+from experiments.common.protocols import Name, last_time, protocol
 from experiments.figures import figure2, figure3, figure4
 from experiments.figures import scaling_laws as scaling_laws
 from jaxflow import statistics
@@ -112,9 +112,14 @@ def test_scaling_figures(module, tmp_path, capsys):
 
 
 def test_the_flow_stands_beside_descent(tmp_path, capsys):
+    protocols: dict[str, Name] = {
+        "paper": "paper",
+        "paper-by4": "paper",
+        "flow": "flow",
+    }
     configs = {
         name: figure3.Config(
-            protocol=name.split("-")[0],
+            protocol=own,
             dimensions=(10, 20, 40),
             p=3,
             max_runs=64,
@@ -122,7 +127,7 @@ def test_the_flow_stands_beside_descent(tmp_path, capsys):
             output=tmp_path,
             redraw=True,
         )
-        for name in ("paper", "paper-by4", "flow")
+        for name, own in protocols.items()
     }
     found = {}
     # N = 6 d of descent, 7 d by 4 t_∞, and 9 d of the flow, blurred by ± 10 %.

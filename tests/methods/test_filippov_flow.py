@@ -223,7 +223,7 @@ def test_the_limit_is_that_of_small_euler_steps():
 def test_loss_never_rises_and_lemma_1_holds(tolerance):
     times = np.linspace(0, 100, 101)
     run = _run(_correlated(), jaxflow.FilippovFlow(tolerance), times, observe={})
-    assert run.message == jaxflow.Results[jaxflow.Results.reached_time]
+    assert run.result == jaxflow.Results.reached_time
     assert_allclose(run.times, times)
     assert np.all(np.diff(run.loss) <= 0)
     stats = {name: float(value) for name, value in run.stats.items()}
@@ -282,7 +282,7 @@ def test_float32():
     single = _run(_correlated(dtype=np.float32), method, times, observe={})
     double = _run(_correlated(), method, times, observe={})
     assert single.loss.dtype == jnp.float32
-    assert single.message == jaxflow.Results[jaxflow.Results.reached_time]
+    assert single.result == jaxflow.Results.reached_time
     # Not closer than the tolerance: rounding decides on which side of a kink a pair
     # goes as a truncation error would.
     assert_allclose(single.loss, double.loss, rtol=1e-2)
@@ -371,7 +371,7 @@ def test_stops_where_the_loss_meets_the_level():
         [1e-3, 1e4],
         stop=(jaxflow.Stationary(1e-9), jaxflow.LossBelow(level)),
     )
-    assert run.message == jaxflow.Results[jaxflow.Results.loss_below]
+    assert run.result == jaxflow.Results.loss_below
     assert_allclose(run.final_loss, level, rtol=2e-6)
     assert float(run.final_loss) <= level
     assert np.isnan(run.loss[1])
@@ -384,7 +384,7 @@ def test_stops_where_nothing_moves():
     x, y, w, a, _, _ = CLOSED_FORMS["entering"]
     arrays = x, y, w[None], np.array([a])
     run = _run(arrays, jaxflow.FilippovFlow(1e-6), [1e4], stop=jaxflow.Stationary(1e-2))
-    assert run.message == jaxflow.Results[jaxflow.Results.stationary]
+    assert run.result == jaxflow.Results.stationary
     assert 1 < float(run.final_time) < 1e3
     assert_allclose(run.final_loss, 0.25, rtol=1e-2)
 
@@ -396,7 +396,7 @@ def test_a_stop_that_holds_at_the_start_takes_no_step():
         [0.0, 1.0],
         stop=jaxflow.LossBelow(1e9),
     )
-    assert run.message == jaxflow.Results[jaxflow.Results.loss_below]
+    assert run.result == jaxflow.Results.loss_below
     assert int(run.stats["steps"]) == 0 == float(run.final_time)
     assert np.isfinite(run.loss[0])
 
@@ -405,19 +405,19 @@ def test_too_few_steps_are_reported():
     run = _run(
         _correlated(n=20, d=5, p=4), jaxflow.FilippovFlow(max_steps=5), [1.0, 100.0]
     )
-    assert run.message == jaxflow.Results[jaxflow.Results.max_steps_reached]
+    assert run.result == jaxflow.Results.max_steps_reached
     assert int(run.stats["steps"]) == 5
 
 
 def test_an_infinite_loss_is_reported():
     x, y, w, a = _correlated(n=20, d=5, p=4)
     run = _run((x, y, 1e200 * w, a), jaxflow.FilippovFlow(), [1.0], observe={})
-    assert run.message == jaxflow.Results[jaxflow.Results.diverged]
+    assert run.result == jaxflow.Results.diverged
 
 
 def test_converges_to_rounding_without_stalling():
     run = _run(_correlated(n=6, d=12, p=12, seed=3), jaxflow.FilippovFlow(), [1e3])
-    assert run.message == jaxflow.Results[jaxflow.Results.reached_time]
+    assert run.result == jaxflow.Results.reached_time
     assert float(run.final_loss) < 1e-20
 
 
@@ -476,6 +476,7 @@ def test_the_flow_shows_which_method_it_takes():
     assert isinstance(held, jaxflow.RungeKuttaFlow)
     assert_allclose(held.rtol, 1e-8)
     for method in (sliding, held):
+        assert method.first_step is not None
         assert_allclose(method.first_step, 0.1)
         assert method.max_steps == 7
 

@@ -89,7 +89,7 @@ def test_what_happens_on_the_last_step_is_seen():
         stop=jaxflow.LossBelow(float(free.loss[0])),
     )
     assert float(run.final_time) == 9.0
-    assert run.message == jaxflow.Results[jaxflow.Results.loss_below]
+    assert run.result == jaxflow.Results.loss_below
 
 
 @pytest.mark.parametrize("make", [optax.sgd, optax.rmsprop, optax.lion])

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -261,6 +262,7 @@ def test_a_checkout_is_told_from_no_checkout(tmp_path):
     git("add", ".")
     git("commit", "-m", "x")
     commit, dirty = checkout(package)
+    assert commit is not None
     assert len(commit) == 40
     assert dirty is False
     (package / "__init__.py").write_text("changed")
@@ -370,7 +372,14 @@ def test_a_manifest_that_is_gone_or_shorter_is_refused(tmp_path):
     lines = manifest.read_bytes().splitlines(keepends=True)
     # None and empty; the session line alone; without the last two chunks; without one
     # in the middle.
-    for kept in (None, [], lines[:1], lines[:2], lines[:2] + lines[3:], lines[1:]):
+    for kept in (
+        None,
+        lines[:0],
+        lines[:1],
+        lines[:2],
+        lines[:2] + lines[3:],
+        lines[1:],
+    ):
         manifest.unlink(missing_ok=True)
         if kept is not None:
             manifest.write_bytes(b"".join(kept))
@@ -416,7 +425,7 @@ def test_part_must_be_an_index(tmp_path, part):
 
 
 ONE = {"x": np.ones(2)}
-BAD_CHUNKS = {
+BAD_CHUNKS: dict[str, tuple[tuple[Any, ...], str]] = {
     "no ids": ((ONE, [], {"x": ("run",)}), "ids must be a list"),
     "one string": ((ONE, "ab", {"x": ("run",)}), "ids must be a list"),
     "ids twice": ((ONE, ["a", "a"], {"x": ("run",)}), "got 'a' twice"),
@@ -769,17 +778,20 @@ class Server:
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert self.process.stdout.readline() == "ready\n"
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.commands, self.answers = self.process.stdin, self.process.stdout
+        assert self.answers.readline() == "ready\n"
 
     def start(self, path, chunks, **command):
         self.log.write_text("")
         command = {"path": str(path), "chunks": chunks, "log": str(self.log), **command}
-        self.process.stdin.write(json.dumps(command) + "\n")
-        self.process.stdin.flush()
-        return int(self.process.stdout.readline())
+        self.commands.write(json.dumps(command) + "\n")
+        self.commands.flush()
+        return int(self.answers.readline())
 
     def wait(self):
-        return int(self.process.stdout.readline())
+        return int(self.answers.readline())
 
     def run(self, path, chunks, **command):
         self.start(path, chunks, **command)
@@ -790,9 +802,9 @@ class Server:
         return [text for word, text in words if word == what]
 
     def stop(self):
-        self.process.stdin.close()
+        self.commands.close()
         self.process.wait(timeout=20)
-        self.process.stdout.close()
+        self.answers.close()
 
 
 @pytest.fixture(scope="module")
@@ -856,7 +868,7 @@ def test_killed_at_call_after_call(server, tmp_path, seed):
     # Also while it repairs what the one before left.
     rng = np.random.default_rng(seed)
     assert server.run(tmp_path / "whole", 4) == 0
-    path, held, kills = tmp_path / "r", set(), 0
+    path, held, kills = tmp_path / "r", set[str](), 0
     while server.run(path, 4, die=int(rng.integers(5, 45))):
         held = assert_lost_at_most_one(server, held, path)
         kills += 1
@@ -875,7 +887,7 @@ def test_killed_at_random_moments(server, tmp_path):
         if kills >= 25:
             break
         # By its own number: a run that ends before its kill leaves `kills` as it was.
-        path, held = tmp_path / f"{folder}", set()
+        path, held = tmp_path / f"{folder}", set[str]()
         while True:
             child = server.start(path, chunks)
             time.sleep(rng.uniform(0, 0.6 * seconds))

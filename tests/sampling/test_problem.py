@@ -27,6 +27,7 @@ def test_norms_and_correlations_of_the_inputs(inputs, n, d):
     @jax.vmap
     def draw(key):
         sampled = jaxflow.sample_inputs(key, n=n, d=d, inputs=inputs)
+        assert isinstance(sampled, jaxflow.AbstractInputs)
         return sampled.gram()
 
     grams = np.asarray(draw(keys))
@@ -45,8 +46,9 @@ def test_norms_and_correlations_of_the_inputs(inputs, n, d):
 
 
 def test_gram_sampling_has_the_rank_of_the_dimension():
-    gram = jaxflow.sample_inputs(jax.random.key(0), n=20, d=12, inputs="sphere").gram()
-    values = np.linalg.eigvalsh(np.asarray(gram))
+    sampled = jaxflow.sample_inputs(jax.random.key(0), n=20, d=12, inputs="sphere")
+    assert isinstance(sampled, jaxflow.AbstractInputs)
+    values = np.linalg.eigvalsh(np.asarray(sampled.gram()))
     assert np.sum(values > 1e-10) == 12
 
 
@@ -87,6 +89,7 @@ def test_the_weights_outside_the_span_complete_the_norm():
     @jax.vmap
     def draw(key):
         data, network = jaxflow.sample_problem(key, n=8, d=30, p=4, inputs="sphere")
+        assert network.squared_norm is not None
         inside = data.inputs.squared_norms(network.w)
         return network.squared_norm - inside
 
@@ -179,4 +182,6 @@ def test_scale_multiplies_w_after_a_is_drawn():
     )
     assert_allclose(scaled.w, 0.01 * plain.w)
     assert_allclose(scaled.a, plain.a)
+    assert scaled.squared_norm is not None
+    assert plain.squared_norm is not None
     assert_allclose(scaled.squared_norm, 1e-4 * plain.squared_norm)

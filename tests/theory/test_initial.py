@@ -21,7 +21,7 @@ def by_enumeration(positive, negative, p):
         for active in itertools.product((False, True), repeat=p * n):
             rows = np.array(active).reshape(p, n)
             right = np.array(signs)[:, None] == (np.arange(n) < positive)[None, :]
-            count += np.all(np.any(rows & right, axis=0))
+            count += bool(np.all(np.any(rows & right, axis=0)))
     return count / 2 ** (p * (n + 1))
 
 

@@ -85,7 +85,7 @@ def test_group_bounds_are_those_of_one_group():
     n, y = 100, 1.5
     bounds = theory.group_bounds(1.0 * n, 0.5, jnp.full(n, y), jnp.ones(1))
     np.testing.assert_allclose(bounds.upper, 4 * y / 10)
-    np.testing.assert_allclose(bounds.lower, 2 * y / (5 + 2 / np.e) / 10)
+    np.testing.assert_allclose(bounds.lower, 2 * y / (5 + 2 / np.exp(1)) / 10)
     np.testing.assert_allclose(bounds.time, 10 / (2 * y) * np.log(10 * y))
     printed = theory.printed.group_bounds(1.0 * n, 0.5, jnp.full(n, y), jnp.ones(1))
     np.testing.assert_allclose(printed.lower, 2 * y / 3 / 10)
