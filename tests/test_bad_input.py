@@ -139,7 +139,10 @@ CASES = {
         "does not estimate its error.*first_step",
     ),
     "kinks of correlated inputs": (
-        lambda: simulate(method=jaxflow.RungeKuttaFlow()),
+        lambda: simulate(
+            data=jaxflow.Dataset(jaxflow.DenseInputs(X), Y),
+            method=jaxflow.RungeKuttaFlow(),
+        ),
         "orthogonal and antipodal.*DenseInputs.*GradientFlow.*LiteralFlow",
     ),
     "rates": (lambda: jaxflow.GradientDescent([0.1, 0.2]), "learning_rate.*one number"),  # type: ignore[arg-type]

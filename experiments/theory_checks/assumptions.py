@@ -19,7 +19,6 @@ def interactions(n: int, d: int, inputs: str, keys: Any) -> Any:
 
     def one(key: Any) -> Any:
         drawn = jaxflow.sample_inputs(key, n=n, d=d, inputs=inputs)
-        assert isinstance(drawn, jaxflow.AbstractInputs)
         return drawn.interaction() / jnp.min(drawn.norms) ** 2 * n**0.5
 
     # Not jitted: d would be compiled in.

@@ -66,13 +66,12 @@ class AbstractDiffraxFlow(AbstractMethod):
 
     def __init__(
         self,
-        rtol: Number = 1e-6,
-        atol: Number | None = None,
-        *,
-        solver: diffrax.AbstractSolver | None = None,
-        controller: diffrax.AbstractStepSizeController | None = None,
-        first_step: Number | None = None,
-        max_steps: int = 100_000,
+        rtol: Number,
+        atol: Number | None,
+        solver: diffrax.AbstractSolver | None,
+        controller: diffrax.AbstractStepSizeController | None,
+        first_step: Number | None,
+        max_steps: int,
     ):
         for name, value, kind in (
             ("solver", solver, diffrax.AbstractSolver),
@@ -223,8 +222,18 @@ class RungeKuttaFlow(AbstractDiffraxFlow):
     Raises a ValueError for inputs of another geometry.
     """
 
-    # For type checkers, which would otherwise make one of the fields.
-    __init__ = AbstractDiffraxFlow.__init__
+    # Written out, as type checkers would otherwise make one of the fields.
+    def __init__(
+        self,
+        rtol: Number = 1e-6,
+        atol: Number | None = None,
+        *,
+        solver: diffrax.AbstractSolver | None = None,
+        controller: diffrax.AbstractStepSizeController | None = None,
+        first_step: Number | None = None,
+        max_steps: int = 100_000,
+    ):
+        super().__init__(rtol, atol, solver, controller, first_step, max_steps)
 
     def kinks(self, inputs: AbstractInputs) -> AbstractKinks:
         found = kinks_of(inputs)
@@ -256,7 +265,17 @@ class LiteralFlow(AbstractDiffraxFlow):
     `controller`, `first_step`, `max_steps`. It has a reverse-mode gradient.
     """
 
-    __init__ = AbstractDiffraxFlow.__init__
+    def __init__(
+        self,
+        rtol: Number = 1e-6,
+        atol: Number | None = None,
+        *,
+        solver: diffrax.AbstractSolver | None = None,
+        controller: diffrax.AbstractStepSizeController | None = None,
+        first_step: Number | None = None,
+        max_steps: int = 100_000,
+    ):
+        super().__init__(rtol, atol, solver, controller, first_step, max_steps)
 
     def kinks(self, inputs: AbstractInputs) -> AbstractKinks:
         return LiteralKinks(inputs)

@@ -41,10 +41,13 @@ def sample_inputs(
     d: int,
     inputs: str | InputLaw = "orthogonal",
     dtype: DTypeLike | None = None,
-) -> ArrayLike | AbstractInputs:
+) -> AbstractInputs:
     """Draws the inputs alone, as `sample_problem` does."""
     dtype = float_dtype(dtype)
-    return draw_inputs(inputs, key, check_count("n", n), check_count("d", d), dtype)[0]
+    n, d = check_count("n", n), check_count("d", d)
+    found, _ = draw_inputs(inputs, key, n, d, dtype)
+    # A law of the user's may return an array.
+    return found if isinstance(found, AbstractInputs) else DenseInputs(found)
 
 
 Sampled = tuple[Any, Float[Array, "n m"] | None]

@@ -26,9 +26,7 @@ def test_norms_and_correlations_of_the_inputs(inputs, n, d):
 
     @jax.vmap
     def draw(key):
-        sampled = jaxflow.sample_inputs(key, n=n, d=d, inputs=inputs)
-        assert isinstance(sampled, jaxflow.AbstractInputs)
-        return sampled.gram()
+        return jaxflow.sample_inputs(key, n=n, d=d, inputs=inputs).gram()
 
     grams = np.asarray(draw(keys))
     squares = np.diagonal(grams, axis1=1, axis2=2).ravel()
@@ -47,7 +45,6 @@ def test_norms_and_correlations_of_the_inputs(inputs, n, d):
 
 def test_gram_sampling_has_the_rank_of_the_dimension():
     sampled = jaxflow.sample_inputs(jax.random.key(0), n=20, d=12, inputs="sphere")
-    assert isinstance(sampled, jaxflow.AbstractInputs)
     values = np.linalg.eigvalsh(np.asarray(sampled.gram()))
     assert np.sum(values > 1e-10) == 12
 
