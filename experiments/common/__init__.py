@@ -1,0 +1,1 @@
+"""What the experiments share: protocols, published numbers, output."""

@@ -1,0 +1,1 @@
+"""The paper's figures, one command each, and the report that puts them together."""

@@ -1,0 +1,12 @@
+"""How the weights move.
+
+- `base.py`: what every method is asked for. `loop.py`: the loop of those that step.
+- `gradient_descent.py`: explicit Euler, and optax.
+- `gradient_flow.py`: the flow to a tolerance, by the method that the inputs ask for:
+    - `diffrax_flow.py`: orthogonal and antipodal inputs, by a diffrax solver. How it is
+      led across the kinks of the ReLU: `kinks.py` the mathematics, `kink_solver.py` the
+      solver, `gated_runge_kutta.py` a step of it for few numbers.
+    - `filippov_flow.py`: correlated inputs. `filippov_scheme.py` makes a step,
+      `multipliers.py` solves for the pairs that slide along their kinks.
+- `step_size.py`: the error of a step of the flow, and the length of the next.
+"""
