@@ -37,5 +37,7 @@ if TYPE_CHECKING:
     # One integer, or several.
     Counts: TypeAlias = int | Sequence[int] | np.ndarray | Array
     DTypeLike: TypeAlias = jax.typing.DTypeLike
+    # One name, or several.
+    Names: TypeAlias = str | Sequence[str]
 else:
-    Number = ArrayLike = Arrays = Counts = DTypeLike = Any
+    Number = ArrayLike = Arrays = Counts = DTypeLike = Names = Any

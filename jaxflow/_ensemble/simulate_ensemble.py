@@ -12,19 +12,21 @@ from jaxtyping import PRNGKeyArray
 from .._checks import check_positive, float_dtype
 from .._methods.base import AbstractMethod
 from .._observables import Observable
+from .._problem.dataset import Dataset
+from .._problem.network import Network
 from .._sampling.initialisation import InitLaw
 from .._sampling.inputs import InputLaw
 from .._sampling.problem import check_laws, sample_problem
 from .._sampling.targets import TargetLaw
 from .._simulate import check_observers, check_stops
 from .._stops import AbstractStop
-from .._types import ArrayLike, Counts, DTypeLike
+from .._types import ArrayLike, Counts, DTypeLike, Names
 from ..records._chunk import optional
 from .batches import Batcher, expected_work
-from .config import describe
+from .config import Configuration, check_accept
 from .dataset import reserved_names
 from .engine import Engine
-from .grid import check_key, check_methods, check_seeds, make_grid, run_key
+from .grid import Cell, check_key, check_methods, check_seeds, make_grid, run_key
 from .program import Work, program
 from .progress import Progress, Reporter
 from .resources import available_bytes, cores, device_mesh
@@ -54,6 +56,7 @@ def simulate_ensemble(
     dtype: DTypeLike | None = None,
     grid: str = "product",
     folder: str | os.PathLike[str] | None = None,
+    accept: Names = (),
     memory: float | int | None = None,
     devices: Sequence[jax.Device] | None = None,
     lockstep: bool | None = None,
@@ -97,7 +100,11 @@ def simulate_ensemble(
 
     - `folder`: where results are kept, chunk by chunk (`jaxflow.records`). A call with
       the same folder computes only what is missing there; an interrupted one loses at
-      most the chunks in flight. Without it they are kept in memory.
+      most the chunks in flight. Without it they are kept in memory. The other settings
+      must be those that the folder was made with: laws, observables, stops and methods
+      of your own count as the same where they do the same on some of its runs.
+    - `accept`: names out of "jax", "jaxlib" and "jaxflow". A folder that was made with
+      other versions of these is refused, unless they are named here.
     - `memory`: bytes to use on each device; by default three quarters of what is free.
     - `devices`: the jax devices to use; by default all of this process.
     - `lockstep`: whether the runs of a batch are vectorised and take their steps
@@ -126,7 +133,7 @@ def simulate_ensemble(
 
     **Raises:** a ValueError that says what was given and what would work, before
     anything is compiled; also when one run does not fit into the memory, or the folder
-    holds runs of another configuration.
+    holds runs of other settings, and which.
     """
     optional("xarray")
     check_key(key)
@@ -141,6 +148,7 @@ def simulate_ensemble(
             )
     dtype = float_dtype(dtype)
     check_laws(inputs, targets, init)
+    accepted = check_accept(accept)
     plan = make_grid(n, d, p, epsilon, methods, labelled, times, dtype, grid)
     seeds = check_seeds(seeds)
     if memory is not None:
@@ -155,40 +163,43 @@ def simulate_ensemble(
             "them see."
         )
     laws = {"inputs": inputs, "targets": targets, "init": init}
-    config = {
-        "key": describe(jax.random.key_data(key)),
-        "generator": str(jax.random.key_impl(key)),
-        "dtype": str(dtype),
-        # jax draws signs from numbers of the default precision.
-        "default dtype": str(float_dtype(None)),
-        **{name: describe(law) for name, law in laws.items()},
-        "methods": describe({label: one.lean() for label, one in methods.items()}),
-        "number of times": plan.cells[0].times.size,
-        "stop": describe(stops),
-        "observe": describe(dict(observe)),
-        "lockstep": lockstep,
-    }
+
+    def draw(cell: Cell, seed: int) -> tuple[Dataset, Network]:
+        own = run_key(key, cell.n, cell.d, cell.p, seed)
+        sizes = {"n": cell.n, "d": cell.d, "p": cell.p}
+        return sample_problem(own, **sizes, **laws, dtype=dtype)  # type: ignore[arg-type]
+
+    compiled = program(observers, mesh, lockstep)
+    works = Work.of_methods(methods, stops)
+    memory = memory or available_bytes(mesh)
+    workers = cores() if on_cpu and mesh.size == 1 and not lockstep else 1
+    configuration = Configuration(
+        key,
+        dtype,
+        laws,
+        {label: one.lean() for label, one in methods.items()},
+        stops,
+        dict(observe),
+        lockstep=lockstep,
+        cells=plan.cells,
+        seeds=seeds,
+        draw=draw,
+    )
+
+    def agreed() -> dict[str, Any]:
+        assert folder is not None
+        return configuration.agreed(folder, accepted)
+
     runs = [(cell, seed) for seed in seeds for cell in plan.cells]
-    with open_storage(folder, config) as storage:
+    with open_storage(folder, agreed) as storage:
         done = storage.finished()
         mine = runs[jax.process_index() :: processes]
         todo = [(cell, seed) for cell, seed in mine if cell.run_name(seed) not in done]
-        compiled = program(observers, mesh, lockstep)
-        workers = cores() if on_cpu and mesh.size == 1 and not lockstep else 1
         batcher = Batcher(
             compiled,
-            Work.of_methods(methods, stops),
-            draw=lambda cell, seed: sample_problem(
-                run_key(key, cell.n, cell.d, cell.p, seed),
-                n=cell.n,
-                d=cell.d,
-                p=cell.p,
-                inputs=inputs,
-                targets=targets,
-                init=init,
-                dtype=dtype,
-            ),
-            memory=memory or available_bytes(mesh),
+            works,
+            draw=draw,
+            memory=memory,
             workers=workers,
             lockstep=lockstep,
         )

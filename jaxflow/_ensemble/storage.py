@@ -3,7 +3,7 @@
 import abc
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -76,11 +76,20 @@ class FolderStorage(AbstractStorage):
 
 @contextlib.contextmanager
 def open_storage(
-    folder: str | os.PathLike[str] | None, config: dict[str, Any]
+    folder: str | os.PathLike[str] | None, agreed: Callable[[], dict[str, Any]]
 ) -> Iterator[AbstractStorage]:
-    """Memory, or a folder of this configuration."""
+    """Memory, or a folder of the configuration that agreed() returns."""
     if folder is None:
         yield MemoryStorage()
         return
-    with records.open_folder(folder, config, part=jax.process_index()) as opened:
+    part, config = jax.process_index(), agreed()
+    with contextlib.ExitStack() as stack:
+        try:
+            opened = stack.enter_context(records.open_folder(folder, config, part=part))
+        except ValueError:
+            # Another process may have made the folder meanwhile, and rounds otherwise.
+            again = agreed()
+            if again == config:
+                raise
+            opened = stack.enter_context(records.open_folder(folder, again, part=part))
         yield FolderStorage(folder, opened)

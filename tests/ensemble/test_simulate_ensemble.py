@@ -1,19 +1,14 @@
 """`simulate_ensemble`: the runs are those of `simulate`, to the last bit."""
 
-import functools
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from jax.sharding import Mesh
 from numpy.testing import assert_allclose, assert_array_equal
 
 import jaxflow
 from jaxflow._ensemble import resources
-from jaxflow._ensemble.config import describe
 from jaxflow._ensemble.grid import check_key
 from jaxflow._ensemble.program import Program, Work, prepare, stack, working_bytes
 from jaxflow._problem import padding
@@ -307,31 +302,6 @@ def test_the_key_is_checked():
     check_key(jax.random.PRNGKey(0))
     with pytest.raises(ValueError, match=r"key must be a jax\.random\.key"):
         check_key(0)
-
-
-def _described(rate, power):
-    schedule = optax.cosine_decay_schedule(rate, 10)
-    method = jaxflow.GradientDescent(1.0, optax.chain(optax.adam(schedule)))
-    observe = {
-        "closure": lambda s: s.loss**power,
-        "default": lambda s, power=power: s.loss**power,
-        "partial": functools.partial(_scaled, power=power),
-        "jitted": jax.jit(lambda s: s.loss**power),
-    }
-    return [describe(method), *(describe(function) for function in observe.values())]
-
-
-def _scaled(s, power):
-    return s.loss * power
-
-
-def test_settings_that_differ_are_told_apart():
-    for one, other in zip(_described(1.0, 2), _described(2.0, 3), strict=True):
-        assert one != other
-    assert _described(1.0, 2) == _described(1.0, 2)
-    json.dumps(_described(1.0, 2))
-    with pytest.raises(ValueError, match="cannot tell this object"):
-        describe(object())
 
 
 @pytest.mark.slow
