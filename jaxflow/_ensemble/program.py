@@ -43,13 +43,19 @@ def prepare(data: Dataset, network: Network, method: AbstractMethod, times: Any)
 
     Compiled once per size of the data: in run coordinates, padded, as arrays of NumPy.
     """
+    # Runs wait here for the rest of their batch, which NumPy stacks.
+    return jax.device_get(made_run(data, network, method, times))
+
+
+def made_run(
+    data: Dataset, network: Network, method: AbstractMethod, times: Any
+) -> Run:
+    """The same where it was computed, or traced."""
     dtype = jnp.result_type(data.targets.dtype, network.w.dtype)
     data, network = jax.tree.map(lambda x: x.astype(dtype), (data, network))
-    run = _padded_run(
+    return _padded_run(
         data, network, method, jnp.asarray(times, dtype), *counts(data, network)
     )
-    # Runs wait here for the rest of their batch, which NumPy stacks.
-    return jax.device_get(run)
 
 
 @eqx.filter_jit

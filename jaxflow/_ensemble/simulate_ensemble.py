@@ -23,10 +23,11 @@ from .._stops import AbstractStop
 from .._types import ArrayLike, Counts, DTypeLike, Names
 from ..records._chunk import optional
 from .batches import Batcher, expected_work
-from .config import Configuration, check_accept
+from .config import Configuration, check_accept, config_of
 from .dataset import reserved_names
 from .engine import Engine
 from .grid import Cell, check_key, check_methods, check_seeds, make_grid, run_key
+from .plan_checks import PlanChecks
 from .program import Work, program
 from .progress import Progress, Reporter
 from .resources import available_bytes, cores, device_mesh
@@ -85,7 +86,9 @@ def simulate_ensemble(
     - `grid`: "product" for all combinations of n, d and p, "zip" to take them side by
       side.
     - `method`: a method, or a mapping from labels to methods.
-    - `inputs`, `targets`, `init`, `epsilon`, `dtype`: see `sample_problem`.
+    - `inputs`, `targets`, `init`, `epsilon`, `dtype`: see `sample_problem`. Laws of
+      your own are traced for their shapes before anything is drawn, so they must not
+      keep arrays of jax from one call to the next.
 
     **What of each run:**
 
@@ -132,8 +135,10 @@ def simulate_ensemble(
     records in a folder stay there and are opened lazily.
 
     **Raises:** a ValueError that says what was given and what would work, before
-    anything is compiled; also when one run does not fit into the memory, or the folder
-    holds runs of other settings, and which.
+    anything is drawn or compiled and before a folder is made, also of the last run of
+    the plan: when it does not fit into the memory, say. What needs the numbers of a run
+    is found when it is drawn. So is a folder that holds runs of other settings, and
+    which.
     """
     optional("xarray")
     check_key(key)
@@ -173,6 +178,17 @@ def simulate_ensemble(
     works = Work.of_methods(methods, stops)
     memory = memory or available_bytes(mesh)
     workers = cores() if on_cpu and mesh.size == 1 and not lockstep else 1
+    checks = PlanChecks(
+        key,
+        laws,
+        dtype,
+        program=compiled,
+        works=works,
+        observed=bool(observe),
+        memory=memory,
+        workers=workers,
+        in_folder=folder is not None,
+    )
     configuration = Configuration(
         key,
         dtype,
@@ -185,16 +201,23 @@ def simulate_ensemble(
         seeds=seeds,
         draw=draw,
     )
+    checks.check_numbers(plan.cells, seeds)
+    # Of a folder that is there, only what is missing is checked.
+    goes_on = folder is not None and config_of(folder) is not None
 
     def agreed() -> dict[str, Any]:
         assert folder is not None
         return configuration.agreed(folder, accepted)
 
+    if not goes_on:
+        checks.check(plan.cells, seeds[0])
     runs = [(cell, seed) for seed in seeds for cell in plan.cells]
     with open_storage(folder, agreed) as storage:
         done = storage.finished()
         mine = runs[jax.process_index() :: processes]
         todo = [(cell, seed) for cell, seed in mine if cell.run_name(seed) not in done]
+        if goes_on:
+            checks.check_missing(configuration.compared, runs, done)
         batcher = Batcher(
             compiled,
             works,

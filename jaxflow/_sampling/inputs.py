@@ -59,8 +59,24 @@ def draw_inputs(
     """The inputs and, where they are Gram, a factor F with K = F Fᵀ."""
     if callable(law):
         return law(key, n, d, dtype), None
-    check_choice("inputs", law, INPUT_LAWS)
+    check_room_for(law, n, d)
     return INPUT_LAWS[law](key, n, d, dtype)
+
+
+def check_room_for(law: str, n: int, d: int) -> None:
+    """Raises a ValueError unless the law of this name has n inputs in dimension d."""
+    check_choice("inputs", law, INPUT_LAWS)
+    if law == "antipodal" and n % 2:
+        raise ValueError(f"antipodal inputs come in pairs: n must be even, got {n}.")
+    count, what = {
+        "orthogonal": (n, "orthogonal inputs"),
+        "orthonormal": (n, "orthonormal inputs"),
+        "antipodal": (n // 2, "antipodal pairs"),
+    }.get(law, (0, "inputs"))
+    if count > d:
+        raise ValueError(
+            f"dimension d = {d} holds at most {d} {what}, but {count} were asked for."
+        )
 
 
 def _norms(key: PRNGKeyArray, n: int, dtype: Any) -> Examples:
@@ -81,28 +97,16 @@ def _gaussian(key: PRNGKeyArray, n: int, d: int, dtype: Any) -> Sampled:
 
 
 def _orthogonal(key: PRNGKeyArray, n: int, d: int, dtype: Any) -> Sampled:
-    _check_room(n, d, "orthogonal inputs")
     return OrthogonalInputs(_norms(key, n, dtype)), None
 
 
 def _orthonormal(key: PRNGKeyArray, n: int, d: int, dtype: Any) -> Sampled:
-    _check_room(n, d, "orthonormal inputs")
     return OrthogonalInputs(jnp.ones(n, dtype)), None
 
 
 def _antipodal(key: PRNGKeyArray, n: int, d: int, dtype: Any) -> Sampled:
-    if n % 2:
-        raise ValueError(f"antipodal inputs come in pairs: n must be even, got {n}.")
-    _check_room(n // 2, d, "antipodal pairs")
     positive, negative = jnp.split(_norms(key, n, dtype), 2)
     return AntipodalInputs(positive, negative), None
-
-
-def _check_room(count: int, d: int, what: str) -> None:
-    if count > d:
-        raise ValueError(
-            f"dimension d = {d} holds at most {d} {what}, but {count} were asked for."
-        )
 
 
 def _gaussian_rows(key: PRNGKeyArray, n: int, d: int, dtype: Any) -> Array:

@@ -1,0 +1,203 @@
+"""The whole plan of an ensemble is checked by shapes, before anything is drawn or
+compiled and before a folder is made: what is wrong with a later run is said at once."""
+
+import functools
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from .._methods.base import AbstractMethod
+from .._problem.inputs import DenseInputs
+from .._problem.size_buckets import bucket_size
+from .._sampling.covered_initialisation import CoveredInitialisation
+from .._sampling.initialisation import INITIALISATIONS, Initialisation
+from .._sampling.inputs import check_room_for
+from .._sampling.problem import sample_problem
+from .._sampling.targets import uniform_targets
+from .._simulate import Run
+from .grid import Cell, run_key
+from .program import Program, Work, made_run, working_bytes
+from .resources import check_room
+
+# What the files of a folder can hold of a network's precision, and of an observable.
+_KEPT = ("float32", "float64")
+_RECORDED = ("float", "int", "uint", "bool")
+
+
+class PlanChecks:
+    """Checks runs of an ensemble.
+
+    - `key`, `laws`, `dtype`: of the problems; laws by the names that `sample_problem`
+      has for them.
+    - `observed`: whether there are observables, whose shapes depend on the size.
+    - `memory`: bytes that may be used on each device, by `workers` batches at a time.
+    - `in_folder`: whether the results are to be kept.
+    """
+
+    def __init__(
+        self,
+        key: PRNGKeyArray,
+        laws: Mapping[str, Any],
+        dtype: Any,
+        *,
+        program: Program,
+        works: Mapping[str, Work],
+        observed: bool,
+        memory: float | int,
+        workers: int,
+        in_folder: bool,
+    ):
+        self._key, self._dtype = key, dtype
+        self._laws = {**laws, "init": _traceable(laws["init"])}
+        self._program, self._works = program, works
+        self._memory, self._workers = memory, workers
+        self._observed, self._in_folder = observed, in_folder
+
+    def check_missing(
+        self, first: Cell, runs: Iterable[tuple[Cell, int]], done: Collection[str]
+    ) -> None:
+        """Checks the runs that are not done. `first`: a cell of which some are, whose
+        variables the others must have."""
+        missing = {
+            id(cell): (cell, seed)
+            for cell, seed in runs
+            if cell.run_name(seed) not in done
+        }
+        if missing:
+            cells, seeds = zip(*missing.values(), strict=True)
+            self.check([first, *cells], seeds[0])
+
+    def check(self, cells: Sequence[Cell], seed: int) -> None:
+        """Raises a ValueError that says which run is wrong and what would work."""
+        self._check_laws(cells, seed)
+        shapes: dict[str, Any] = {}
+        traced = set()
+        for cell in _one_per_bucket(cells):
+            run = self._hollow_run(cell, seed)
+            if run is not None:
+                work = self._works[cell.method]
+                method = work.dynamics.method
+                # A method of the package is for a geometry or is not, whatever the
+                # size. Tracing it takes up to half a second.
+                kind = (cell.method, type(run.problem.inputs))
+                own = type(method).__module__.partition(".")[0] != "jaxflow"
+                if self._observed or own or kind not in traced:
+                    shapes = self._program.check_shapes(run, work, shapes)
+                    traced.add(kind)
+                self._check_memory(run, method, shapes)
+        if self._in_folder:
+            _check_kept(shapes)
+
+    def check_numbers(self, cells: Iterable[Cell], seeds: Iterable[int]) -> None:
+        """The same of what numbers tell, and nothing is traced for."""
+        if self._in_folder and str(self._dtype) not in _KEPT:
+            raise ValueError(
+                f"dtype must be float32 or float64 where results are kept in a folder, "
+                f"got {self._dtype}. Without a folder they stay in memory."
+            )
+        # The largest of each, which say of all whether they fit into a key.
+        n, d, p = (max(getattr(cell, name) for cell in cells) for name in "ndp")
+        jax.eval_shape(lambda key: run_key(key, n, d, p, max(seeds)), self._key)
+
+    def _check_laws(self, cells: Iterable[Cell], seed: int) -> None:
+        """That every size can be drawn."""
+        seen = set()
+        for cell in cells:
+            sizes = (cell.n, cell.d, cell.p)
+            if sizes in seen:
+                continue
+            seen.add(sizes)
+            if isinstance(self._laws["inputs"], str):
+                check_room_for(self._laws["inputs"], cell.n, cell.d)
+            if not self._draws_all_sizes(cell):
+                self._shapes(functools.partial(self._draw, cell=cell, seed=seed))
+
+    def _draws_all_sizes(self, cell: Cell) -> bool:
+        """Whether these laws of the package draw whatever `check_room_for` lets pass.
+        Tracing them takes 10 ms for each size."""
+        inputs, targets, init = self._laws.values()
+        return (
+            isinstance(inputs, str)
+            and (targets == "uniform" or targets is uniform_targets)
+            and isinstance(init, Initialisation)
+            and (init.first_layer == "gaussian" or cell.p <= cell.d)
+        )
+
+    def _draw(self, key: PRNGKeyArray, cell: Cell, seed: int) -> Any:
+        n, d, p = cell.n, cell.d, cell.p
+        own = run_key(key, n, d, p, seed)
+        return sample_problem(own, n=n, d=d, p=p, dtype=self._dtype, **self._laws)
+
+    def _shapes(self, made: Callable[[PRNGKeyArray], Any]) -> Any:
+        """Those of made(key), or None where a law needs numbers to compute with: then
+        its runs are checked when they are drawn."""
+        try:
+            return eqx.filter_eval_shape(made, self._key)
+        except (jax.errors.JAXTypeError, jax.errors.JAXIndexError):
+            return None
+
+    def _hollow_run(self, cell: Cell, seed: int) -> Run | None:
+        """A run of a cell, with arrays that have shapes but no memory; None where its
+        geometry is known once it is drawn."""
+        method = self._works[cell.method].dynamics.method
+        dense = []
+
+        def made(key: PRNGKeyArray) -> Run | None:
+            data, network = self._draw(key, cell, seed)
+            dense.append(isinstance(data.inputs, DenseInputs))
+            # Of an array with so few rows the dataset finds a cheaper geometry.
+            if callable(self._laws["inputs"]) and dense[0] and cell.n <= 2 * cell.d:
+                return None
+            return made_run(data, network, method, cell.times)
+
+        return jax.tree.map(
+            lambda like: np.broadcast_to(np.zeros((), like.dtype), like.shape),
+            self._shapes(made),
+        )
+
+    def _check_memory(
+        self, run: Run, method: AbstractMethod, shapes: Mapping[str, Any]
+    ) -> None:
+        rows = sum(shape.size * shape.dtype.itemsize for shape in shapes.values())
+        need = (rows + working_bytes(run, method)) * self._workers
+        check_room(need, self._memory, run, self._workers)
+
+
+def _traceable(init: Any) -> Any:
+    """A law of the same shapes that can be traced."""
+    init = INITIALISATIONS.get(init, init) if isinstance(init, str) else init
+    # How often it draws depends on numbers.
+    while isinstance(init, CoveredInitialisation):
+        init = init.init
+    return init
+
+
+def _one_per_bucket(cells: Iterable[Cell]) -> list[Cell]:
+    """A cell for each compiled program, as far as sizes tell."""
+    found: dict[Any, Cell] = {}
+    for cell in cells:
+        sizes = (cell.method, bucket_size(cell.n), bucket_size(cell.p), cell.d)
+        found.setdefault(sizes, cell)
+    return list(found.values())
+
+
+def _check_kept(shapes: Mapping[str, Any]) -> None:
+    """That the files of a folder can hold these variables."""
+    for name, shape in shapes.items():
+        if not name.isidentifier():
+            raise ValueError(
+                f"observable {name!r} needs a name like largest_weight where results "
+                "are kept in a folder: letters, digits and _."
+            )
+        kind = str(shape.dtype)
+        number = kind.rstrip("0123456789") in _RECORDED and kind != "float16"
+        if not number or 0 in shape.shape:
+            raise ValueError(
+                f"observable {name!r} must be a number or an array of float32, "
+                "float64, integers or booleans, and not empty, where results are kept "
+                f"in a folder; got {kind} of shape {shape.shape[1:]} at each time."
+            )

@@ -1,0 +1,197 @@
+"""What is wrong with a later run is said before the first one is drawn, and before a
+folder is made."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxflow
+
+KEY = jax.random.key(3)
+
+
+def ensemble(folder, **changes):
+    settings = {
+        "n": 10,
+        "d": 20,
+        "p": 4,
+        "seeds": 2,
+        "method": jaxflow.GradientDescent(0.5),
+        "times": [0.0, 2.0],
+        "progress": False,
+    }
+    return jaxflow.simulate_ensemble(KEY, folder=folder, **{**settings, **changes})
+
+
+def no_more_than_20(key, n, dtype):
+    if n > 20:
+        raise ValueError(f"a law of the user's refuses n = {n}.")
+    return jnp.ones(n, dtype)
+
+
+def too_many(key, n, dtype):
+    return jnp.ones(n + n // 40, dtype)
+
+
+LATE: dict[str, tuple[dict[str, Any], str]] = {
+    "an odd number of antipodal inputs": (
+        {"n": [10, 12, 13], "inputs": "antipodal"},
+        "n must be even, got 13",
+    ),
+    "more pairs than dimensions": (
+        {"n": [10, 42], "inputs": "antipodal"},
+        "d = 20 holds at most 20 antipodal pairs, but 21",
+    ),
+    "more inputs than dimensions": (
+        {"n": [10, 21]},
+        "d = 20 holds at most 20 orthogonal inputs, but 21",
+    ),
+    "more neurons than dimensions": (
+        {"p": [4, 21], "init": "uniform"},
+        "p ≤ d, got p = 21, d = 20",
+    ),
+    "groups": (
+        {
+            "n": [8, 9],
+            "inputs": "orthonormal",
+            "targets": jaxflow.group_targets([1, -1, 1, -1]),
+            "init": jaxflow.GroupInitialisation(),
+        },
+        "n = 9 examples do not form p = 4 groups",
+    ),
+    "a law of the user's": (
+        {"n": [10, 30], "d": 40, "targets": no_more_than_20},
+        "refuses n = 30",
+    ),
+    "too many targets": (
+        {"n": [10, 40], "d": 40, "targets": too_many},
+        "x holds 40 examples but y holds 41",
+    ),
+    "a seed that fits in no key": (
+        {"seeds": [0, 2**32]},
+        "seed must lie between 0 and 4294967295, got 4294967296",
+    ),
+    "memory": (
+        {"n": [10, 4000], "d": 4000, "memory": 2**20},
+        r"one run.* takes about .* MiB, but memory = 1 MiB.*\(4, 4",
+    ),
+    "a method that wants other inputs": (
+        {
+            "inputs": "sphere",
+            "method": {
+                "descent": jaxflow.GradientDescent(0.5),
+                "flow": jaxflow.RungeKuttaFlow(),
+            },
+        },
+        "orthogonal and antipodal",
+    ),
+    "an observable of several shapes": (
+        {"n": [10, 40], "d": 40, "observe": {"r": lambda s: s.residuals}},
+        "'r' must have one shape for all runs",
+    ),
+    "an observable that fails later": (
+        {"p": [4, 8], "observe": {"r": lambda s: s.a.reshape(4)[0]}},
+        "reshape",
+    ),
+    "a name that no file has": (
+        {"observe": {"share of pairs": lambda s: s.loss}},
+        "observable 'share of pairs' needs a name like",
+    ),
+    "complex numbers": (
+        {"observe": {"z": lambda s: jax.lax.complex(s.loss, s.loss)}},
+        "observable 'z' must be a number.*got complex128",
+    ),
+    "half precision": (
+        {"observe": {"half": lambda s: s.loss.astype(jnp.float16)}},
+        "observable 'half' must be a number.*got float16",
+    ),
+    "nothing": (
+        {"observe": {"none": lambda s: s.a[:0]}},
+        r"observable 'none' must be.*not empty.*shape \(0,\)",
+    ),
+    "runs in half precision": (
+        {"dtype": jnp.float16},
+        "dtype must be float32 or float64 where.*got float16",
+    ),
+}
+
+
+@pytest.fixture
+def _nothing_is_drawn(monkeypatch):
+    def drawn(*args, **kwargs):
+        raise AssertionError("a problem was drawn")
+
+    path = "jaxflow._ensemble.simulate_ensemble.sample_problem"
+    monkeypatch.setattr(path, drawn)
+
+
+@pytest.mark.usefixtures("_nothing_is_drawn")
+@pytest.mark.parametrize("case", LATE)
+def test_late_errors_are_told_at_once(tmp_path, case):
+    change, message = LATE[case]
+    with pytest.raises((ValueError, TypeError), match=message):
+        ensemble(tmp_path / "runs", **change)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_nothing_is_computed_before_what_is_missing_is_checked(tmp_path):
+    observe = {"r": lambda s: s.residuals}
+    ensemble(tmp_path / "runs", observe=observe)
+    chunks = sorted((tmp_path / "runs").rglob("chunk-*"))
+    # One more run of the size that is there, then some of another size.
+    with pytest.raises(ValueError, match="'r' must have one shape for all runs"):
+        ensemble(
+            tmp_path / "runs",
+            observe=observe,
+            seeds=3,
+            n=[10, 40],
+            d=[20, 40],
+            grid="zip",
+        )
+    # None of that size, so that the folder is all that tells.
+    with pytest.raises(ValueError, match="'r' must have one shape for all runs"):
+        ensemble(tmp_path / "runs", observe=observe, n=40, d=40)
+    with pytest.raises(ValueError, match="holds at most 20 orthogonal inputs"):
+        ensemble(tmp_path / "runs", observe=observe, n=[10, 30])
+    assert sorted((tmp_path / "runs").rglob("chunk-*")) == chunks
+    # What is there needs no check.
+    assert ensemble(tmp_path / "runs", observe=observe).r.shape[0] == 2
+
+
+@pytest.mark.slow
+def test_half_precision_stays_in_memory():
+    with pytest.warns(FutureWarning, match="float16"):
+        runs = ensemble(None, dtype=jnp.float16)
+    assert runs.loss.dtype == np.float16
+
+
+@pytest.mark.slow
+def test_what_needs_numbers_is_checked_when_it_is_drawn(tmp_path):
+    def inputs(key, n, d, dtype):
+        generator = np.random.default_rng(int(jax.random.key_data(key)[1]))
+        return generator.normal(size=(n, d)).astype(dtype)
+
+    runs = ensemble(
+        tmp_path / "runs",
+        inputs=inputs,
+        init=jaxflow.CoveredInitialisation(max_draws=10_000),
+        observe={"covered": lambda s: s.covered},
+    )
+    assert np.all(runs.covered.isel(time=0) == 1)
+
+
+@pytest.mark.slow
+def test_a_law_of_arrays_may_be_of_any_geometry():
+    """Traced, an array shows no geometry: this one is orthogonal once it is drawn."""
+    runs = ensemble(
+        None,
+        inputs=lambda key, n, d, dtype: jnp.eye(n, d, dtype=dtype),
+        method=jaxflow.RungeKuttaFlow(1e-3),
+        # Dense, n = 10 and d = 4000 would take more.
+        d=4000,
+        memory=300_000,
+    )
+    assert np.all(np.isfinite(runs.loss))
