@@ -15,6 +15,7 @@ from ._ensemble.simulate_ensemble import simulate_ensemble as simulate_ensemble
 from ._methods.base import AbstractMethod as AbstractMethod
 from ._methods.diffrax_flow import LiteralFlow as LiteralFlow
 from ._methods.diffrax_flow import RungeKuttaFlow as RungeKuttaFlow
+from ._methods.event_flow import EventFlow as EventFlow
 from ._methods.filippov_flow import FilippovFlow as FilippovFlow
 from ._methods.gradient_descent import GradientDescent as GradientDescent
 from ._methods.gradient_flow import GradientFlow as GradientFlow

@@ -31,12 +31,16 @@ class Results(eqx.Enumeration):
     )
     max_steps_reached: Any = (
         "The solver made max_steps steps before the last requested time. Loosen rtol "
-        "or raise max_steps. With kinks='literal' the jumps of the field on correlated "
+        "or raise max_steps. With LiteralFlow the jumps of the field on correlated "
         "inputs can stall an adaptive solver."
     )
     step_size_vanished: Any = (
         "The adaptive step size became too small to advance the time. Loosen rtol, or "
         "use float64."
+    )
+    exhausted: Any = (
+        "The run stopped because the residuals have fallen to the rounding of the "
+        "arithmetic: the loss has no meaning any more. Use float64 to go on."
     )
 
 

@@ -3,6 +3,8 @@
 - `base.py`: what every method is asked for. `loop.py`: the loop of those that step.
 - `gradient_descent.py`: explicit Euler, and optax.
 - `gradient_flow.py`: the flow to a tolerance, by the method that the inputs ask for:
+    - `event_flow.py`: small problems, from one located kink to the next.
+      `event_field.py` has the field between them, and what happens at one.
     - `diffrax_flow.py`: orthogonal and antipodal inputs, by a diffrax solver. How it is
       led across the kinks of the ReLU: `kinks.py` the mathematics, `kink_solver.py` the
       solver, `gated_runge_kutta.py` a step of it for few numbers.

@@ -8,22 +8,31 @@ from jaxtyping import Array, Float
 
 from .._checks import as_scalar, check_count
 from .._problem.dataset import Dataset
-from .._problem.inputs import AbstractInputs
+from .._problem.inputs import AbstractInputs, OrthogonalInputs
 from .._problem.run_problem import Problem
+from .._problem.size_buckets import bucket_size, row_bucket_size
 from .._stops import AbstractStop
 from .._types import Declared, Neurons, Number, Weights
 from .base import AbstractMethod, Recorder, Trajectory
 from .diffrax_flow import RungeKuttaFlow
+from .event_flow import EventFlow
 from .filippov_flow import FilippovFlow
 from .kinks import AbstractHolding, kinks_of
+
+# Up to so many pairs, padding included, locating every kink costs little: some
+# milliseconds to a second for a run.
+_SMALL = 512
 
 
 class GradientFlow(AbstractMethod):
     """The solution of d/dt (w, a) = −p∇L (eq. 3), to a tolerance.
 
-    It takes the method that the inputs of the run ask for, which `.method(data)` shows.
-    To set more than the tolerance, pass such a method itself to `simulate`.
+    It takes the method that the run asks for, which `.method(data, width)` shows. To
+    set more than the tolerance, pass such a method itself to `simulate`.
 
+    - Small problems, n p ≤ 512 with padding, except on orthogonal inputs:
+      `EventFlow(rtol)`, which locates every kink. The error of a run is then of the
+      size of rtol.
     - Orthogonal and antipodal inputs: `RungeKuttaFlow(rtol)`.
     - Dense and Gram inputs, where pairs slide along their kinks:
       `FilippovFlow(0.1 √rtol)`. Its scheme is of second order, and across kinks no
@@ -61,9 +70,22 @@ class GradientFlow(AbstractMethod):
         )
         self.max_steps = check_count("max_steps", max_steps)
 
-    def method(self, data: Dataset | AbstractInputs) -> AbstractMethod:
-        """The method that a run on these inputs takes."""
+    def method(
+        self, data: Dataset | AbstractInputs, width: int | None = None
+    ) -> AbstractMethod:
+        """The method that a run on these inputs takes, with `width` neurons; left out,
+        with many."""
         inputs = data.reduced if isinstance(data, Dataset) else data
+        if width is not None:
+            width = bucket_size(check_count("width", width))
+            sized = inputs.blocks * row_bucket_size(
+                inputs.num_examples // inputs.blocks
+            )
+            small = sized * width <= _SMALL
+        else:
+            small = False
+        if small and not isinstance(inputs, OrthogonalInputs):
+            return EventFlow(self.rtol, max_steps=self.max_steps)
         if isinstance(kinks_of(inputs), AbstractHolding):
             return RungeKuttaFlow(
                 self.rtol, first_step=self.first_step, max_steps=self.max_steps
@@ -79,7 +101,8 @@ class GradientFlow(AbstractMethod):
         return True
 
     def working_numbers(self, inputs: AbstractInputs, pairs: int) -> int:
-        return self.method(inputs).working_numbers(inputs, pairs)
+        method = self.method(inputs, pairs // inputs.num_examples)
+        return method.working_numbers(inputs, pairs)
 
     def run(
         self,
@@ -90,5 +113,5 @@ class GradientFlow(AbstractMethod):
         stops: tuple[AbstractStop, ...],
         record: Recorder,
     ) -> Trajectory:
-        method = self.method(problem.inputs)
+        method = self.method(problem.inputs, a.shape[0])
         return method.run(problem, weights, a, times, stops, record)

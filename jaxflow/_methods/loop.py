@@ -29,13 +29,14 @@ from .base import Recorder, Trajectory
 
 # The outcome of a run: the index of the stop that was met, or one of these while it
 # goes on, once its loss is not finite, once its step is lost in rounding, after
-# `max_steps`, and where a solver gave up.
-GOING_ON, DIVERGED, VANISHED, TOO_MANY, FAILED = -1, -2, -3, -4, -5
+# `max_steps`, where a solver gave up, and once the residuals are only rounding.
+GOING_ON, DIVERGED, VANISHED, TOO_MANY, FAILED, EXHAUSTED = -1, -2, -3, -4, -5, -6
 _RESULTS = {
     DIVERGED: Results.diverged,
     VANISHED: Results.step_size_vanished,
     TOO_MANY: Results.max_steps_reached,
     FAILED: Results.solver_failed,
+    EXHAUSTED: Results.exhausted,
 }
 
 # How many states a reverse-mode gradient keeps; it recomputes the rest. It costs

@@ -1,0 +1,590 @@
+"""The flow of small problems, exactly: from event to event by a scheme of high order.
+
+`event_field.py` has the field between events and what an event does. Here a diffrax
+Runge–Kutta solver makes the smooth steps, and a step that passes an event is shortened
+until it ends on it. The error is then that of a smooth problem, across kinks and along
+slides too, down to the rounding of the arithmetic.
+
+How close an event is, is told by a number of each kink that is positive until it:
+
+    above, below    ±s_jk/‖w_j‖
+    sliding         min(λ, 1 − λ), and −1 where both sides no longer push onto the kink
+
+A step is taken, is made shorter because its error is too large, or because one of these
+numbers is negative at its end (or dips below zero within it, as the cubic through its
+ends and slopes tells). An event lies somewhere in a step that was refused for that; the
+next attempts close in on it by the secant rule and by halving.
+"""
+
+from typing import Any, ClassVar
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from .._checks import as_scalar, check_count
+from .._linalg import product
+from .._problem.inputs import AbstractInputs
+from .._problem.run_problem import Problem
+from .._stops import AbstractStop
+from .._types import Declared, Neurons, Number, PairMask, Pairs, Scalar, Weights
+from .base import AbstractMethod, Recorder, Trajectory
+from .event_field import (
+    ABOVE,
+    BELOW,
+    SLIDING,
+    Kinks,
+    Point,
+    Sides,
+    field,
+    holding,
+    moved,
+    new_sides,
+    size_of,
+    squares,
+)
+from .loop import (
+    EXHAUSTED,
+    FAILED,
+    GOING_ON,
+    VANISHED,
+    AbstractStepper,
+    march,
+    outcome_at,
+    towards,
+)
+
+# The next step over this one: (error/tolerance)^(−1/order) times _SAFETY, within these.
+_SHRINKAGE, _GROWTH, _SAFETY = 0.2, 4.0, 0.9
+# The first step, as a share of the time in which something changes by its own size.
+_FIRST = 0.01
+# An event is met where its number is zero to this share of the tolerance, or to so many
+# roundings. The last attempts are short, so that being exact costs one attempt or two.
+_MET, _ROUNDINGS = 1e-6, 64
+# So many times in a row a step is shortened because it seems to hide an event.
+_LOOKS = 4
+# A velocity of so many roundings of the terms that make it up is none.
+_RESTING = 256
+# The error of h that is always allowed, in roundings of the sums that make up h.
+_FLOOR = 8
+# The loss is exhausted where ‖r‖ is less than so many roundings of the sums that make
+# up h.
+_EXHAUSTED = 100
+
+
+class EventFlow(AbstractMethod):
+    """The Filippov solution of eq. 3 by locating every kink: small problems, exactly.
+
+    On any inputs; collinear and opposite ones share a kink. A step costs 13 evaluations
+    of the field, and for each neuron with sliding kinks a linear system of their
+    number. Each kink that is reached or released costs some steps. So it is meant for
+    n p up to some thousands; `GradientFlow` takes it by itself up to n p = 512.
+
+    **Arguments:**
+
+    - `rtol`: error of a step: of each (w_j, a_j) relative to max(‖w_j‖, |a_j|), and of
+      h at the examples relative to ‖r‖. No absolute tolerance: the scale of weights,
+      targets and time changes nothing. Down to 1e-11 in float64, 1e-5 in float32.
+    - `max_steps`: after this many steps the run ends with a message.
+
+    `Solution.stats` also holds `sliding_share` (pairs on their kinks at the end, as a
+    share of n p).
+
+    Raises a ValueError when a number is not positive and finite.
+    """
+
+    statistics: ClassVar[Declared] = {"sliding_share": float}
+
+    rtol: Array
+    max_steps: int = eqx.field(static=True)
+
+    def __init__(self, rtol: Number = 1e-9, *, max_steps: int = 100_000):
+        # Python floats would be compiled in, and a new tolerance compile anew.
+        self.rtol = as_scalar("rtol", rtol)
+        self.max_steps = check_count("max_steps", max_steps)
+
+    @property
+    def rotation_invariant(self) -> bool:
+        return True
+
+    def working_numbers(self, inputs: AbstractInputs, pairs: int) -> int:
+        return 60 * pairs + 4 * inputs.num_examples**2
+
+    def run(
+        self,
+        problem: Problem,
+        weights: Weights,
+        a: Neurons,
+        times: Float[Array, " T"],
+        stops: tuple[AbstractStop, ...],
+        record: Recorder,
+    ) -> Trajectory:
+        kinks = Kinks.of(problem)
+        z = problem.inputs.preactivations(weights)
+        safe = jnp.where(kinks.lengths == 0, 1, kinks.lengths)
+        s = jnp.where(kinks.used[None, :], z / safe[None, :], 0)
+        stepper = _Stepper(
+            problem=problem,
+            kinks=kinks,
+            weights=weights,
+            s=s,
+            norms=problem.squared_norms(weights),
+            alive=jnp.any(s != 0, axis=1),
+            stops=stops,
+            rtol=self.rtol.astype(a.dtype),
+            # More directions than coordinates are not independent: at most so many
+            # kinks of one neuron can hold it.
+            room=min(z.shape[1], problem.inputs.num_coordinates),
+            max_steps=self.max_steps,
+        )
+        return march(stepper, weights, a, times, stops, record)
+
+
+class _State(eqx.Module):
+    """Where a run is: B and a at `clock`, the sides of the kinks, and the field there.
+
+    `natural` is the step that the error asks for, `event` an upper bound of the time to
+    the next event (inf where none is known) and `aim` where it is looked for next,
+    `past` its number at the upper bound (negative), `tries` how often it was sought.
+    """
+
+    clock: Scalar
+    steps: Int[Array, ""]
+    outcome: Int[Array, ""]
+    integrals: Pairs
+    a: Neurons
+    sides: Sides
+    point: Point
+    natural: Scalar
+    event: Scalar
+    aim: Scalar
+    past: Scalar
+    tries: Int[Array, ""]
+    accepted: Int[Array, ""]
+    crossings: Int[Array, ""]
+    increases: Int[Array, ""]
+
+
+class _Stepper(AbstractStepper):
+    problem: Problem
+    kinks: Kinks
+    # Where the run started: stored weights, s (p, n), ‖w_j‖² (p,), and which neurons
+    # are not at the origin, where σ'(0) = 0 keeps them for ever.
+    weights: Weights
+    s: Pairs
+    norms: Neurons
+    alive: Bool[Array, " p"]
+    stops: tuple[AbstractStop, ...]
+    rtol: Scalar
+    room: int = eqx.field(static=True)
+    max_steps: int | None = eqx.field(static=True)
+
+    @property
+    def met(self) -> Scalar:
+        """An event's number that counts as zero."""
+        return jnp.maximum(
+            _MET * self.rtol, _ROUNDINGS * jnp.finfo(self.rtol.dtype).eps
+        )
+
+    def at(self, integrals: Pairs) -> Pairs:
+        """s where the forces have summed up to B."""
+        return self.s + product(integrals, self.kinks.cosines)
+
+    def look(self, integrals: Pairs, a: Neurons, sides: Sides) -> Point:
+        s = self.at(integrals)
+        found = field(self.problem, self.kinks, s, a, sides, self.room)
+        still = self.alive[:, None]
+        return eqx.tree_at(
+            lambda p: (p.forces, p.speeds),
+            found,
+            (jnp.where(still, found.forces, 0), jnp.where(still, found.speeds, 0)),
+        )
+
+    def init(self, weights: Weights, a: Neurons) -> _State:
+        none = jnp.zeros_like(self.s)
+        sides = jnp.where(self.s > 0, ABOVE, BELOW).astype(jnp.int32)
+        at_zero = (self.s == 0) & self.kinks.used[None, :] & self.alive[:, None]
+        # From its kink a pair goes where the others push it, being off by itself.
+        off = jnp.where(at_zero | ~self.kinks.used[None, :], SLIDING, sides)
+        on = self.kinks.activations(self.s, off)
+        r = self.problem.residuals(on, a)
+        cotangent = jnp.where(self.kinks.active(off), (a / self.problem.n)[:, None], 0)
+        pushes = self.kinks.collected(cotangent * (r * self.kinks.lengths)[None, :])
+        heading = product(pushes, self.kinks.cosines)
+        sides = jnp.where(at_zero, jnp.where(heading > 0, BELOW, ABOVE), sides)
+        sides, found = self.resided(none, a, sides, at_zero)
+        point = self.look(none, a, sides)
+        loss = self.problem.loss(point.residuals)
+        outcome = outcome_at(self.stops, self.problem, loss, self.curvature(point))
+        zero, count = jnp.zeros_like(loss), jnp.int32(0)
+        return _State(
+            clock=zero,
+            steps=count,
+            outcome=jnp.where(found, outcome, FAILED),
+            integrals=none,
+            a=a,
+            sides=sides,
+            point=point,
+            natural=_FIRST * self.pace(none, a, sides, point),
+            event=jnp.full_like(zero, jnp.inf),
+            aim=jnp.full_like(zero, jnp.inf),
+            past=zero,
+            tries=count,
+            accepted=count,
+            crossings=count,
+            increases=count,
+        )
+
+    def step(self, state: _State, mark: Array) -> _State:
+        length, lands = towards(
+            jnp.minimum(state.natural, state.aim), mark - state.clock
+        )
+        integrals, a, error = self.smooth(state, length)
+        point = self.look(integrals, a, state.sides)
+        numbers = self.numbers(integrals, a, state.sides, point)
+        margins = self.margins(point)
+        low, where, dip = self.first_event(
+            state, numbers, margins, integrals, a, point, length
+        )
+        rising = self.rises(state.point, point, integrals, a, state.sides)
+        sound = jnp.isfinite(error) & jnp.isfinite(low)
+        within = sound & (error <= 1) & ~rising
+        # So short that it cannot be divided: what lies behind is met.
+        last = length <= 8 * jnp.finfo(length.dtype).eps * jnp.maximum(
+            state.clock, length
+        )
+        last |= state.tries >= 80
+        passed = within & ~last & (low < -self.met)
+        # The cubic only suggests a dip; the next step ends there, to see.
+        dips = within & ~last & ~passed & (dip < length) & (state.tries < _LOOKS)
+        accepted = within & ~passed & ~dips
+        released, reached = self.met_events(state, numbers, point)
+        met = accepted & jnp.any(released | reached)
+
+        factor = _SAFETY * jnp.maximum(error, jnp.finfo(error.dtype).tiny) ** (
+            -1 / self.order
+        )
+        most = jnp.where(within, _GROWTH, jnp.where(rising, 0.5, 0.9))
+        factor = jnp.clip(factor, _SHRINKAGE, most)
+        natural = length * jnp.where(sound, factor, _SHRINKAGE)
+        # A step shortened for another reason does not shorten the next.
+        natural = jnp.where(
+            within & (length < state.natural),
+            jnp.maximum(natural, state.natural),
+            natural,
+        )
+        event = jnp.where(
+            passed, length, jnp.where(accepted, state.event - length, state.event)
+        )
+        event = jnp.where(met | last | (event <= 0), jnp.inf, event)
+        past = jnp.where(passed, low, state.past)
+        tries = jnp.where(jnp.isfinite(event) | dips, state.tries + 1, 0)
+        # Before the event by a little, the secant; every third time, halfway.
+        secant = jnp.clip(low / jnp.maximum(low - past, self.met), 0.02, 0.98)
+        share = jnp.where(tries % 3 == 0, 0.5, secant)
+        aim = jnp.where(passed, where, jnp.where(accepted, share * event, state.aim))
+        aim = jnp.where(jnp.isfinite(event), aim, jnp.where(dips, dip, jnp.inf))
+        integrals, sides, point, found = jax.lax.cond(
+            met,
+            lambda: self.after(state.sides, integrals, a, point, released, reached),
+            lambda: (integrals, state.sides, point, jnp.array(True)),
+        )
+        outcome = jnp.int32(GOING_ON)
+        for index, margin in reversed(list(enumerate(margins))):
+            outcome = jnp.where(accepted & (margin <= self.met), index, outcome)
+        outcome = jnp.where(
+            accepted & self.exhausted(integrals, a, sides, point), EXHAUSTED, outcome
+        )
+        outcome = jnp.where(found, outcome, FAILED)
+        stuck = ~accepted & (state.clock + length == state.clock)
+        outcome = jnp.where(stuck & ~passed, VANISHED, outcome)
+        crossed = jnp.sum((sides != state.sides) & (sides != SLIDING), dtype=jnp.int32)
+        # No rounding between a recorded time and the clock.
+        clock = jnp.where(lands, mark, state.clock + length)
+        new = _State(
+            clock=clock,
+            steps=state.steps,
+            outcome=outcome,
+            integrals=integrals,
+            a=a,
+            sides=sides,
+            point=point,
+            natural=natural,
+            event=event,
+            aim=aim,
+            past=past,
+            tries=tries,
+            accepted=state.accepted + 1,
+            crossings=state.crossings + crossed,
+            # Beyond rounding it did not: `rising` steps are made again.
+            increases=state.increases,
+        )
+        kept = jax.tree.map(
+            lambda after, here: jnp.where(accepted, after, here), new, state
+        )
+        tried = eqx.tree_at(
+            lambda s: (s.steps, s.outcome, s.natural, s.event, s.aim, s.past, s.tries),
+            kept,
+            (state.steps + 1, outcome, natural, event, aim, past, tries),
+        )
+        resting = eqx.tree_at(
+            lambda s: (s.steps, s.accepted, s.clock),
+            state,
+            (state.steps + 1, state.accepted + 1, mark),
+        )
+        rests = self.rests(state)
+        return jax.tree.map(lambda a, b: jnp.where(rests, a, b), resting, tried)
+
+    def seen(self, state: _State) -> tuple[Weights, Neurons, Pairs]:
+        weights = self.weights + moved(self.kinks, self.problem, state.integrals)
+        share = self.kinks.spread(jnp.clip(state.point.multipliers, 0, 1))
+        share = jnp.where(self.kinks.lengths[None, :] > 0, share, 1 - share)
+        slides = self.kinks.spread(self.slides(state.sides))
+        active = self.kinks.active(state.sides).astype(share.dtype)
+        gates = jnp.where(slides, share, active)
+        return weights, state.a, jnp.where(self.kinks.lengths[None, :] != 0, gates, 0)
+
+    def statistics(self, state: _State) -> dict[str, Array]:
+        pairs = self.problem.n * self.problem.p
+        slides = self.kinks.spread(self.slides(state.sides))
+        slides &= self.kinks.lengths[None, :] != 0
+        return {
+            "velocity_evaluations": 14 * state.steps + 1,
+            "steps": state.steps,
+            "accepted_steps": state.accepted,
+            "rejected_steps": state.steps - state.accepted,
+            "kink_crossings": state.crossings,
+            "loss_increases": state.increases,
+            "sliding_share": jnp.sum(slides, dtype=pairs.dtype) / pairs,
+        }
+
+    # ------------------------------------------------------------- a smooth step
+
+    @property
+    def solver(self) -> diffrax.Dopri8:
+        return diffrax.Dopri8()
+
+    @property
+    def order(self) -> int:
+        return 8
+
+    def smooth(self, state: _State, length: Scalar) -> tuple[Pairs, Neurons, Scalar]:
+        """B and a after a step with the sides as they are, and its error over rtol."""
+
+        def velocity(t: Any, y: tuple[Pairs, Neurons], sides: Sides) -> Any:
+            point = self.look(*y, sides)
+            return point.forces, point.a_velocity
+
+        term, y = diffrax.ODETerm(velocity), (state.integrals, state.a)
+        ends = (jnp.zeros_like(length), length)
+        memory = self.solver.init(term, *ends, y, state.sides)
+        (integrals, a), error, *_ = self.solver.step(
+            term, *ends, y, state.sides, memory, made_jump=False
+        )
+        size = jnp.maximum(self.lengths(integrals), jnp.abs(a))
+        wrong = jnp.maximum(size_of(error[0], self.kinks), jnp.abs(error[1]))
+        each = jnp.where(size > 0, wrong / jnp.where(size > 0, size, 1), 0)
+        # Of h: both layers' errors, on the pairs that are active.
+        s = self.at(integrals)
+        on = self.kinks.activations(s, state.sides)
+        off = product(error[0], self.kinks.cosines)
+        off = self.kinks.activations(off, state.sides)
+        miss = (product(error[1], on) + product(a, off)) / self.problem.p
+        r = self.problem.residuals(on, a)
+        # Of h no error can be asked for that is below its rounding.
+        rounding = _FLOOR * jnp.finfo(a.dtype).eps * self.sums(on, a)
+        wanted = self.rtol * jnp.linalg.norm(r) + rounding
+        fit = jnp.linalg.norm(miss) / jnp.where(wanted > 0, wanted, 1)
+        return integrals, a, jnp.maximum(jnp.max(each) / self.rtol, fit)
+
+    def lengths(self, integrals: Pairs) -> Neurons:
+        """‖w_j‖, (p,)."""
+        square = self.norms + squares(self.kinks, integrals, self.s)
+        return jnp.sqrt(jnp.maximum(square, 0))
+
+    def sums(self, on: Pairs, a: Neurons) -> Scalar:
+        """‖Σ_j |a_j| (z_j)_+/p‖: its rounding is that of h."""
+        return jnp.linalg.norm(product(jnp.abs(a), jnp.abs(on))) / self.problem.p
+
+    def rises(
+        self, before: Point, after: Point, integrals: Pairs, a: Neurons, sides: Sides
+    ) -> Array:
+        """Whether a step raised the loss by more than the rounding of h: the flow never
+        does. Near a minimum with L > 0 a step at its stability bound would."""
+        on = self.kinks.activations(self.at(integrals), sides)
+        sums = self.sums(on, a) + jnp.linalg.norm(self.problem.targets)
+        slack = _ROUNDINGS * jnp.finfo(a.dtype).eps * sums
+        size = jnp.linalg.norm(before.residuals) + slack
+        return jnp.linalg.norm(after.residuals) > size
+
+    def rests(self, state: _State) -> Array:
+        """Whether all velocities are only rounding: the network stays where it is, dead
+        or at a minimum. Steps would be led by noise, and never end."""
+        point, a = state.point, state.a
+        on = self.kinks.activations(self.at(state.integrals), state.sides)
+        # r is a difference: its rounding is that of y and of the sums that make up h.
+        sums = product(jnp.abs(a), jnp.abs(on)) / self.problem.p
+        r = jnp.abs(self.problem.targets) + sums
+        rounding = _RESTING * jnp.finfo(a.dtype).eps / self.problem.n
+        forces = rounding * jnp.abs(a) * jnp.sum(r * jnp.abs(self.kinks.lengths))
+        still = size_of(point.forces, self.kinks) <= forces
+        still &= jnp.abs(point.a_velocity) <= rounding * product(jnp.abs(on), r)
+        return jnp.all(still)
+
+    def exhausted(
+        self, integrals: Pairs, a: Neurons, sides: Sides, point: Point
+    ) -> Array:
+        on = self.kinks.activations(self.at(integrals), sides)
+        least = _EXHAUSTED * jnp.finfo(a.dtype).eps * self.sums(on, a)
+        return jnp.linalg.norm(point.residuals) < least
+
+    def pace(self, integrals: Pairs, a: Neurons, sides: Sides, point: Point) -> Scalar:
+        """The time in which some neuron, or the fit, changes by its own size."""
+        size = jnp.maximum(self.lengths(integrals), jnp.abs(a))
+        speed = jnp.maximum(
+            size_of(point.forces, self.kinks), jnp.abs(point.a_velocity)
+        )
+        rate = jnp.max(jnp.where(size > 0, speed / jnp.where(size > 0, size, 1), 0))
+        on = self.kinks.activations(self.at(integrals), sides)
+        off = self.kinks.activations(point.speeds, sides)
+        change = (product(point.a_velocity, on) + product(a, off)) / self.problem.p
+        r = jnp.linalg.norm(point.residuals)
+        tiny = jnp.finfo(r.dtype).tiny
+        fit = jnp.linalg.norm(change) / jnp.maximum(r, tiny)
+        return 1 / jnp.maximum(jnp.maximum(rate, fit), tiny)
+
+    # -------------------------------------------------------------------- events
+
+    def slides(self, sides: Sides) -> PairMask:
+        return (sides == SLIDING) & self.kinks.used[None, :] & self.alive[:, None]
+
+    def numbers(
+        self, integrals: Pairs, a: Neurons, sides: Sides, point: Point
+    ) -> Pairs:
+        """How close each kink is to its event, (p, n): positive before it."""
+        size = jnp.maximum(self.lengths(integrals), jnp.abs(a))[:, None]
+        heights = self.at(integrals) * sides.astype(a.dtype)
+        heights = heights / jnp.where(size > 0, size, 1)
+        inside = jnp.minimum(point.multipliers, 1 - point.multipliers)
+        inside = jnp.where(point.jumps < 0, inside, -1)
+        found = jnp.where(sides == SLIDING, inside, heights)
+        watched = self.kinks.used[None, :] & self.alive[:, None]
+        return jnp.where(watched, found, 1)
+
+    def margins(self, point: Point) -> list[Scalar]:
+        loss, curvature = self.problem.loss(point.residuals), self.curvature(point)
+        return [stop.margin(self.problem, loss, curvature) for stop in self.stops]
+
+    def curvature(self, point: Point) -> Scalar:
+        """μ = p‖∇L‖²/L: the velocity is −p∇L, so p‖∇L‖² is its ‖·‖²/p."""
+        square = jnp.sum(size_of(point.forces, self.kinks) ** 2)
+        square += jnp.sum(point.a_velocity**2)
+        loss = self.problem.loss(point.residuals)
+        safe = jnp.where(loss == 0, 1, loss)
+        return jnp.where(loss == 0, 0, square / (self.problem.p * safe))
+
+    def first_event(
+        self,
+        state: _State,
+        numbers: Pairs,
+        margins: list[Scalar],
+        integrals: Pairs,
+        a: Neurons,
+        point: Point,
+        length: Scalar,
+    ) -> tuple[Scalar, Scalar, Scalar]:
+        """The least number at the end of a step; where the first event is expected if
+        one is negative; and where one seems to dip below zero within, or the length.
+
+        Of a height the speeds at both ends are known: the event is expected at the
+        first zero of the cubic through these. Of the others, at that of a line.
+        """
+        sign = state.sides.astype(a.dtype)
+        size = jnp.maximum(self.lengths(integrals), jnp.abs(a))[:, None]
+        scale = length / jnp.where(size > 0, size, 1)
+        before = self.numbers(state.integrals, state.a, state.sides, state.point)
+        held = state.sides == SLIDING
+        start = jnp.where(held, before, self.at(state.integrals) * sign)
+        start = jnp.where(held, start, start / jnp.where(size > 0, size, 1))
+        rise = numbers - start
+        slope = jnp.where(held, rise, state.point.speeds * sign * scale)
+        slope_end = jnp.where(held, rise, point.speeds * sign * scale)
+        # start + t (slope + t (b + t c)) over t in [0, 1].
+        b, c = 3 * rise - 2 * slope - slope_end, slope + slope_end - 2 * rise
+
+        def height(t: Pairs) -> Pairs:
+            return start + t * (slope + t * (b + t * c))
+
+        # The minimum of the cubic, in the form that does not cancel.
+        bottom = b + jnp.sqrt(jnp.maximum(b**2 - 3 * c * slope, 0))
+        dip = jnp.clip(-slope / jnp.where(bottom == 0, 1, bottom), 0.01, 0.99)
+        dips = (slope < 0) & (slope_end > 0) & (height(dip) < -self.met)
+        passed = numbers < -self.met
+        # The first zero, by halving and secants in turn.
+        first, last = jnp.zeros_like(start), jnp.ones_like(start)
+
+        def closer(k: Array, ends: tuple[Pairs, Pairs]) -> tuple[Pairs, Pairs]:
+            first, last = ends
+            low, high = height(first), height(last)
+            secant = first + (last - first) * jnp.clip(
+                low / jnp.where(low == high, 1, low - high), 0.01, 0.99
+            )
+            t = jnp.where(k % 2 == 0, secant, 0.5 * (first + last))
+            after = height(t) < 0
+            return jnp.where(after, first, t), jnp.where(after, t, last)
+
+        first, last = jax.lax.fori_loop(0, 16, closer, (first, last))
+        share = jnp.min(jnp.where(passed, 0.5 * (first + last), 1))
+        low, least_dip = jnp.min(numbers), jnp.min(jnp.where(dips, dip, 1))
+        for before_, after in zip(self.margins(state.point), margins, strict=True):
+            line = before_ / jnp.where(before_ == after, 1, before_ - after)
+            crossed = after < -self.met
+            share = jnp.where(crossed, jnp.minimum(share, jnp.clip(line, 0, 1)), share)
+            low = jnp.minimum(low, after)
+        floor = 0.5 * jnp.finfo(share.dtype).eps
+        return low, jnp.maximum(share, floor) * length, least_dip * length
+
+    def met_events(
+        self, state: _State, numbers: Pairs, point: Point
+    ) -> tuple[PairMask, PairMask]:
+        """Which sliding kinks are released at the end of a step, and which others are
+        reached. What has just begun to slide or has just left its kink is close too,
+        but on its way. And an event has to be known to come: what only tends to its
+        kink as t → ∞ stays on its side."""
+        sides = state.sides
+        close = (numbers <= self.met) & jnp.isfinite(state.event)
+        before = self.numbers(state.integrals, state.a, sides, state.point)
+        released = close & self.slides(sides) & (numbers <= before)
+        falling = point.speeds * sides.astype(numbers.dtype) < 0
+        return released, close & (sides != SLIDING) & falling
+
+    def after(
+        self,
+        sides: Sides,
+        integrals: Pairs,
+        a: Neurons,
+        point: Point,
+        released: PairMask,
+        reached: PairMask,
+    ) -> tuple[Pairs, Sides, Point, Bool[Array, ""]]:
+        """B, the sides and the field once these events have happened, and whether the
+        sides were found."""
+        at_zero = reached | self.slides(sides)
+        # To the last bit: what is recorded reads activations off the weights.
+        there = self.at(integrals)
+        integrals = integrals + holding(self.kinks, at_zero, there, there.shape[1])
+        up = (point.jumps < 0) & (point.multipliers > 0.5)
+        freed = jnp.where(released, jnp.where(up, ABOVE, BELOW), sides)
+        freed = freed.astype(sides.dtype)
+        sides, found = self.resided(integrals, a, freed, at_zero & ~released)
+        return integrals, sides, self.look(integrals, a, sides), found
+
+    def resided(
+        self, integrals: Pairs, a: Neurons, sides: Sides, at_zero: PairMask
+    ) -> tuple[Sides, Bool[Array, ""]]:
+        most = 4 * sides.shape[1] + 8
+        s = self.at(integrals)
+        found, good = new_sides(self.problem, self.kinks, s, a, sides, at_zero, most)
+        return found.astype(sides.dtype), good

@@ -1,0 +1,299 @@
+"""`EventFlow` against right values, closed forms and symmetries.
+
+`flow_correlated.json` holds 26 problems with kinks, slides, dead neurons, collinear and
+opposite inputs, zero labels and small starts. Their values come from an independent
+event-by-event integration (tolerance 1e-12), each confirmed by explicit Euler.
+"""
+
+import json
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import jaxflow
+from jaxflow._methods.event_field import Kinks
+from jaxflow._problem.run_problem import counts, to_run_coordinates
+from tests import reference
+
+CASES = json.loads((Path(__file__).parent / "flow_correlated.json").read_text())
+# Those of one shape share a compiled program; the shapes of a core lane come first.
+CORE = (3, 5)
+
+
+def _shape(case):
+    return len(case["x"]), len(case["a"])
+
+
+def _run(case, method, dtype=jnp.float64, **kwargs):
+    x, y, w, a = (jnp.asarray(case[name], dtype) for name in "xywa")
+    data = jaxflow.Dataset(jaxflow.DenseInputs(x), y)
+    return jaxflow.simulate(
+        data,
+        jaxflow.Network(w, a),
+        method,
+        **{"times": case["times"], "observe": {}, **kwargs},
+    )
+
+
+def _error(case, run):
+    """The error of each (w_j, a_j) relative to the neuron's size, of L relative to
+    itself, of μ relative to max(μ, 1/T); the largest."""
+    w, a = np.array(case["final_w"]), np.array(case["final_a"])
+    size = np.maximum(np.linalg.norm(w, axis=1), np.abs(a))
+    neurons = np.maximum(
+        np.linalg.norm(run.final.w - w, axis=1), np.abs(run.final.a - a)
+    )
+    loss = np.abs(run.loss / np.array(case["loss"]) - 1)
+    mu = np.array(case["curvature"])
+    curvature = np.abs(run.curvature - mu) / np.maximum(mu, 1 / case["times"][-1])
+    return max(np.max(neurons / size), np.max(loss), np.max(curvature))
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(
+            case,
+            id=f"{case['kind']}-{case['seed']}",
+            marks=[] if _shape(case)[0] in CORE else [pytest.mark.slow],
+        )
+        for case in CASES
+    ],
+)
+def test_right_values(case):
+    for rtol in (1e-3, 1e-4, 1e-6, 1e-8, 1e-10):
+        run = _run(case, jaxflow.EventFlow(rtol))
+        assert run.result == jaxflow.Results.reached_time
+        assert int(run.stats["loss_increases"]) == 0
+        assert _error(case, run) < 10 * rtol
+
+
+def _half_time(start):
+    """When L = L(0)/2 for n = d = p = 1, x = y = 1, w = a = start: u = a² solves
+    u' = 2 u (1 − u)."""
+    end = 1 - (1 - start**2) / np.sqrt(2)
+    return 0.5 * (np.log(end / (1 - end)) - 2 * np.log(start) + np.log1p(-(start**2)))
+
+
+@pytest.mark.parametrize("dtype, rtol", [(jnp.float64, 1e-9), (jnp.float32, 1e-5)])
+def test_leaves_the_saddle_in_time(dtype, rtol):
+    one = jnp.ones((1, 1), dtype)
+    data = jaxflow.Dataset(jaxflow.DenseInputs(one), one[0])
+    for start in (1e-2, 1e-8, 1e-20):
+        network = jaxflow.Network(start * one, start * one[0])
+        half = float(jaxflow.loss(data, network)) / 2
+        for times in ([200.0], np.linspace(1, 200, 50)):
+            run = jaxflow.simulate(
+                data,
+                network,
+                jaxflow.EventFlow(rtol),
+                times=times,
+                stop=jaxflow.LossBelow(half),
+                observe={},
+            )
+            assert run.result == jaxflow.Results.loss_below
+            error = float(run.final_time) / _half_time(start) - 1
+            assert abs(error) < (1e-9 if rtol < 1e-6 else 2e-5)
+
+
+def test_two_exact_symmetries():
+    """(w, a, y, t) → (s w, s a, s² y, t/s²) and (x, y, t) → (s x, s y, t/s²)."""
+    case, method = CASES[3], jaxflow.EventFlow(1e-6)
+    plain = _run(case, method)
+    for s, q in (
+        (2.0**20, 1.0),
+        (2.0**-20, 1.0),
+        (1.0, 2.0**10),
+        (1e-6, 1.0),
+        (1.0, 1e6),
+    ):
+        scaled = {
+            "x": q * np.array(case["x"]),
+            "y": s**2 * q * np.array(case["y"]),
+            "w": s * np.array(case["w"]),
+            "a": s * np.array(case["a"]),
+            "times": np.array(case["times"]) / (s * q) ** 2,
+        }
+        run = _run(scaled, method)
+        assert abs(int(run.stats["steps"]) - int(plain.stats["steps"])) <= 1
+        if np.log2(s * q) % 1 == 0:
+            assert_array_equal(run.final.w, s * plain.final.w)
+            assert_array_equal(run.loss, s**4 * q**2 * plain.loss)
+        else:
+            assert_allclose(run.loss, s**4 * q**2 * plain.loss, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_balance_holds_and_the_loss_falls():
+    data, network = jaxflow.sample_problem(
+        jax.random.key(5), n=20, d=6, p=10, inputs="sphere"
+    )
+    times = np.linspace(0, 60, 40)
+    run = jaxflow.simulate(
+        data, network, jaxflow.EventFlow(1e-8), times=times, observe={}
+    )
+    assert run.result == jaxflow.Results.reached_time
+    assert np.all(np.diff(run.loss) <= 1e-12 * run.loss[:-1])
+    assert float(run.stats["balance_drift"]) < 1e-7
+    assert 0 < float(run.stats["sliding_share"]) < 0.2
+    # −d/dt log L = μ: the curvature counts slides by their multipliers.
+    rates = -np.diff(np.log(run.loss)) / np.diff(times)
+    middle = 0.5 * (run.curvature[1:] + run.curvature[:-1])
+    assert np.median(np.abs(rates / middle - 1)) < 0.02
+
+
+@pytest.mark.slow
+def test_the_stepping_scheme_tends_to_it():
+    data, network = jaxflow.sample_problem(
+        jax.random.key(2), n=20, d=6, p=6, inputs="sphere"
+    )
+    times = [5.0, 20.0]
+    exact = jaxflow.simulate(
+        data, network, jaxflow.EventFlow(1e-9), times=times, observe={}
+    )
+    errors = []
+    for tolerance in (1e-3, 1e-5, 1e-7):
+        method = jaxflow.FilippovFlow(tolerance)
+        run = jaxflow.simulate(data, network, method, times=times, observe={})
+        errors.append(float(np.max(np.abs(run.loss / exact.loss - 1))))
+    assert errors[2] < errors[1] < errors[0]
+    assert errors[2] < 1e-4
+
+
+def test_vmap_is_the_loop():
+    case, method = CASES[3], jaxflow.EventFlow(1e-6)
+    scales = jnp.array([0.5, 1.0, 2.0])
+    x, y, w, a = (jnp.asarray(case[name]) for name in "xywa")
+    data = jaxflow.Dataset(jaxflow.DenseInputs(x), y)
+
+    def final(scale):
+        network = jaxflow.Network(scale * w, scale * a)
+        return jaxflow.simulate(data, network, method, times=[6.0], observe={})
+
+    batch = jax.vmap(final)(scales)
+    for i, scale in enumerate(scales):
+        one = final(scale)
+        assert_allclose(batch.loss[i], one.loss, rtol=1e-9)
+        assert int(batch.stats["kink_crossings"][i]) == int(one.stats["kink_crossings"])
+
+
+def test_stops_are_located():
+    case = CASES[3]
+    level = 0.5 * (case["loss"][0] + case["loss"][1])
+    run = _run(case, jaxflow.EventFlow(1e-8), stop=jaxflow.LossBelow(level))
+    assert run.result == jaxflow.Results.loss_below
+    assert_allclose(run.final_loss, level, rtol=1e-7)
+    start = _run(case, jaxflow.EventFlow(1e-8), stop=jaxflow.LossBelow(1e9))
+    assert int(start.stats["steps"]) == 0
+
+
+def test_a_dead_network_stays():
+    data = jaxflow.Dataset(jaxflow.DenseInputs([[1.0, 2.0], [2.0, 0.5]]), [1.0, -1.0])
+    for w in (-np.ones((2, 2)), np.zeros((2, 2))):
+        network = jaxflow.Network(w, [1.0, -2.0])
+        run = jaxflow.simulate(
+            data, network, jaxflow.EventFlow(), times=[1.0, 1e9], observe={}
+        )
+        assert_array_equal(run.final.w, w)
+        assert_array_equal(run.loss, [0.5, 0.5])
+        assert_array_equal(run.curvature, [0.0, 0.0])
+
+
+def test_a_loss_that_is_only_rounding_ends_the_run():
+    data = jaxflow.Dataset(jaxflow.DenseInputs([[1.0, 0.5], [0.2, 1.0]]), [1.0, 1.5])
+    network = jaxflow.Network([[0.5, 0.3], [0.1, 0.6]], [1.0, 0.9])
+    run = jaxflow.simulate(
+        data, network, jaxflow.EventFlow(1e-8), times=[1.0, 1e4], observe={}
+    )
+    assert run.result == jaxflow.Results.exhausted
+    assert float(run.final_loss) < 1e-26
+    assert np.isfinite(run.loss[0]) and np.isnan(run.loss[1])
+    assert np.isnan(run.curvature[1])
+
+
+def test_collinear_inputs_share_a_kink():
+    x = np.array([[1.0, 2.0], [-2.0, -4.0], [0.5, 1.0], [1.0, 0.0]])
+    data = jaxflow.Dataset(jaxflow.DenseInputs(x), np.ones(4))
+    network = jaxflow.Network(np.ones((1, 2)), np.ones(1))
+    problem, _, _ = to_run_coordinates(
+        data, network, *counts(data, network), reduce=True
+    )
+    kinks = Kinks.of(problem)
+    assert_array_equal(kinks.first, [0, 0, 0, 3])
+    assert_array_equal(kinks.used, [True, False, False, True])
+    norms = np.linalg.norm(x, axis=1)
+    assert_allclose(kinks.lengths, norms * [1, -1, 1, 1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rtol", [1e-3, 1e-5, 1e-6])
+def test_antipodal_inputs_never_raise_the_loss(rtol):
+    """Where a residual vanishes the ratio of the speeds on both sides of a kink has no
+    bound. `GradientFlow` takes `EventFlow` for problems of this size."""
+    rng = np.random.default_rng(0)
+    times = np.linspace(0.2, 8, 40)
+    method = jaxflow.GradientFlow(rtol)
+    for _ in range(60):
+        positive, negative = rng.uniform(1, 2, (2, 3))
+        inputs = jaxflow.AntipodalInputs(positive, negative)
+        y = rng.choice([-1, 1], 6) * rng.uniform(1, 2, 6)
+        network = jaxflow.Network(rng.normal(size=(3, 3)), 2 * rng.normal(size=3))
+        data = jaxflow.Dataset(inputs, y)
+        run = jaxflow.simulate(data, network, method, times=times, observe={})
+        assert run.result == jaxflow.Results.reached_time
+        assert np.all(np.diff(run.loss) <= 1e-9)
+
+
+def test_numbers_do_not_compile_anew():
+    case = CASES[3]
+
+    @eqx.filter_jit
+    @eqx.debug.assert_max_traces(max_traces=1)
+    def final(method):
+        return _run(case, method).stats["steps"]
+
+    assert int(final(jaxflow.EventFlow(1e-4))) < int(final(jaxflow.EventFlow(1e-9)))
+
+
+def test_it_is_taken_for_small_problems():
+    flow = jaxflow.GradientFlow(1e-5)
+    data, network = jaxflow.sample_problem(
+        jax.random.key(0), n=12, d=4, p=4, inputs="sphere"
+    )
+    assert isinstance(flow.method(data, 4), jaxflow.EventFlow)
+    assert isinstance(flow.method(data, 400), jaxflow.FilippovFlow)
+    assert isinstance(flow.method(data), jaxflow.FilippovFlow)
+    pair = jaxflow.AntipodalInputs([1.0], [1.0])
+    assert isinstance(flow.method(pair, 1), jaxflow.EventFlow)
+    orthogonal = jaxflow.OrthogonalInputs([1.0])
+    assert isinstance(flow.method(orthogonal, 1), jaxflow.RungeKuttaFlow)
+    chosen = jaxflow.simulate(data, network, flow, times=[3.0], observe={})
+    named = jaxflow.simulate(
+        data, network, jaxflow.EventFlow(1e-5), times=[3.0], observe={}
+    )
+    assert_array_equal(chosen.loss, named.loss)
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="rtol must be positive"):
+        jaxflow.EventFlow(0.0)
+    with pytest.raises(ValueError, match="max_steps must be at least 1"):
+        jaxflow.EventFlow(max_steps=0)
+
+
+def test_agrees_with_dop853_without_kinks():
+    x = np.array([[1.0, 0.3], [0.2, 1.0], [0.8, 0.9]])
+    y, w = np.array([1.0, 1.2, 0.9]), np.array([[1.0, 0.8], [0.6, 0.9]])
+    a = np.array([1.5, -0.4])
+    losses, w_end, a_end = reference.flow(x, y, w, a, np.array([1.0, 5.0]))
+    run = _run(
+        {"x": x, "y": y, "w": w, "a": a, "times": [1.0, 5.0]}, jaxflow.EventFlow(1e-10)
+    )
+    assert_allclose(run.loss, losses, rtol=1e-7)
+    assert_allclose(run.final.w, w_end, rtol=1e-7)
+    assert_allclose(run.final.a, a_end, rtol=1e-7)
