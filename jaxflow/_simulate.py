@@ -1,6 +1,6 @@
 """`simulate`: one trajectory of one network."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
@@ -17,7 +17,7 @@ from ._problem.padding import pad
 from ._problem.run_problem import Problem, counts, to_run_coordinates
 from ._snapshot import Snapshot, Start, cut
 from ._solution import Results, Solution
-from ._stops import AbstractStop
+from ._stops import AbstractStop, Stops
 from ._types import ArrayLike, Neurons, Pairs, Scalar, Weights
 from ._xla import compiled, compiled_separately
 
@@ -28,7 +28,7 @@ def simulate(
     method: AbstractMethod,
     *,
     times: ArrayLike,
-    stop: AbstractStop | Sequence[AbstractStop] = (),
+    stop: Stops = (),
     observe: Mapping[str, Observable] = OBSERVABLES,
 ) -> Solution:
     """Trains one network on one dataset from t = 0 through the given times.

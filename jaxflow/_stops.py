@@ -6,6 +6,8 @@ the flow is stopped where a root finder locates the zero.
 """
 
 import abc
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -98,3 +100,10 @@ def certificate(targets: Float[Array, " n"], n: Number) -> Scalar:
     """
     sizes = jnp.abs(targets)
     return jnp.min(jnp.where(sizes > 0, sizes, jnp.inf)) ** 2 / (2 * n)
+
+
+# What a user may pass as conditions, for type checkers; see `_types.py`.
+if TYPE_CHECKING:
+    Stops: TypeAlias = AbstractStop | Sequence[AbstractStop]
+else:
+    Stops = Any

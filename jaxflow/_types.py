@@ -25,6 +25,7 @@ Declared: TypeAlias = Mapping[str, type[float] | type[int]]
 # tests enforce annotations, and a bad argument has to reach our own checks, which say
 # what would work.
 if TYPE_CHECKING:
+    import jax
     import jax.typing
     import numpy.typing
 
@@ -39,5 +40,8 @@ if TYPE_CHECKING:
     DTypeLike: TypeAlias = jax.typing.DTypeLike
     # One name, or several.
     Names: TypeAlias = str | Sequence[str]
+    # Devices of jax.
+    Devices: TypeAlias = Sequence[jax.Device]
 else:
+    Devices = Any
     Number = ArrayLike = Arrays = Counts = DTypeLike = Names = Any

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import jax
 from jaxtyping import PRNGKeyArray
 
 from .._checks import check_positive, float_dtype
-from .._methods.base import AbstractMethod
+from .._methods.base import Methods
 from .._observables import Observable
 from .._problem.dataset import Dataset
 from .._problem.network import Network
@@ -19,8 +19,8 @@ from .._sampling.inputs import InputLaw
 from .._sampling.problem import check_laws, sample_problem
 from .._sampling.targets import TargetLaw
 from .._simulate import check_observers, check_stops
-from .._stops import AbstractStop
-from .._types import ArrayLike, Counts, DTypeLike, Names
+from .._stops import Stops
+from .._types import ArrayLike, Counts, Devices, DTypeLike, Names
 from ..records._chunk import optional
 from .batches import Batcher, expected_work
 from .config import Configuration, check_accept, config_of
@@ -46,9 +46,9 @@ def simulate_ensemble(
     d: Counts,
     p: Counts | Callable[[int], int] | None = None,
     seeds: Counts,
-    method: AbstractMethod | Mapping[str, AbstractMethod],
+    method: Methods,
     times: ArrayLike | Callable[[int, int, int], ArrayLike],
-    stop: AbstractStop | Sequence[AbstractStop] = (),
+    stop: Stops = (),
     observe: Mapping[str, Observable] = _NOTHING,
     inputs: str | InputLaw = "orthogonal",
     targets: str | TargetLaw = "uniform",
@@ -59,7 +59,7 @@ def simulate_ensemble(
     folder: str | os.PathLike[str] | None = None,
     accept: Names = (),
     memory: float | int | None = None,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Devices | None = None,
     lockstep: bool | None = None,
     progress: bool | Callable[[Progress], Any] | None = None,
 ) -> "xarray.Dataset":

@@ -5,9 +5,9 @@ that changing them does not recompile.
 """
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -89,3 +89,10 @@ def rises(loss: Scalar, before: Scalar) -> Array:
     """1 where a step raised the loss by more than rounding, else 0."""
     slack = 1 + 64 * jnp.finfo(loss.dtype).eps
     return (loss > slack * before).astype(jnp.int32)
+
+
+# What a user may pass as methods of an ensemble, for type checkers; see `_types.py`.
+if TYPE_CHECKING:
+    Methods: TypeAlias = AbstractMethod | Mapping[str, AbstractMethod]
+else:
+    Methods = Any

@@ -421,7 +421,7 @@ class _Stepper(AbstractStepper):
 
     def rests(self, state: _State) -> Array:
         """Whether all velocities are only rounding: the network stays where it is, dead
-        or at a minimum. Steps would be led by noise, and never end."""
+        or at a minimum with L > 0. Steps would be led by noise, and never end."""
         point, a = state.point, state.a
         on = self.kinks.activations(self.at(state.integrals), state.sides)
         # r is a difference: its rounding is that of y and of the sums that make up h.
@@ -431,7 +431,9 @@ class _Stepper(AbstractStepper):
         forces = rounding * jnp.abs(a) * jnp.sum(r * jnp.abs(self.kinks.lengths))
         still = size_of(point.forces, self.kinks) <= forces
         still &= jnp.abs(point.a_velocity) <= rounding * product(jnp.abs(on), r)
-        return jnp.all(still)
+        # A loss on its way to zero ends as exhausted.
+        left = jnp.linalg.norm(point.residuals) > 1e-6 * jnp.linalg.norm(r)
+        return jnp.all(still) & left
 
     def exhausted(
         self, integrals: Pairs, a: Neurons, sides: Sides, point: Point

@@ -213,6 +213,7 @@ def test_what_a_call_costs_whatever_its_length_is_not_in_the_difference():
     assert 0.8e-4 < per_step < 3e-4
 
 
+@pytest.mark.slow
 def test_an_engine_advances_every_network_as_simulate_does():
     load = Load(Fleet(jaxflow.GradientDescent(1.0), workers=2), DENSE, 2, seed=3)
     outputs = load.advance(7.0)

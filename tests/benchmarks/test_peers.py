@@ -288,6 +288,7 @@ def test_each_run_of_theirs_is_met_at_its_own_error(theirs, advantage, told):
     assert told in found[1]
 
 
+@pytest.mark.slow
 def test_a_flow_that_ends_early_is_not_timed(monkeypatch):
     _peers_flow.check_reached([jaxflow.Results.reached_time._value] * 2)
     ended = jaxflow.Results.max_steps_reached._value

@@ -44,7 +44,13 @@ OBSERVE = {
 SAMPLED = {name: jaxflow.OBSERVABLES[name] for name in ("lower_bound", "upper_bound")}
 
 
-@pytest.mark.parametrize("inputs", ["orthogonal", "sphere", "antipodal"])
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        "orthogonal",
+        *(pytest.param(k, marks=pytest.mark.slow) for k in ("sphere", "antipodal")),
+    ],
+)
 def test_padding_is_not_seen(inputs):
     # Antipodal inputs are two blocks, each of which is padded.
     n = 2 * N if inputs == "antipodal" else N
@@ -89,7 +95,7 @@ def test_methods_declare_what_they_report():
         seeds=1,
         inputs="sphere",
         method={
-            "flow": jaxflow.GradientFlow(1e-4),
+            "flow": jaxflow.FilippovFlow(1e-3),
             "descent": jaxflow.GradientDescent(0.5),
         },
         times=[2.0],

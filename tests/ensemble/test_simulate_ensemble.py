@@ -99,6 +99,7 @@ def test_batch_and_company_change_no_bit():
                 assert_array_equal(few[name].isel(seed=0), runs[name].isel(seed=0))
 
 
+@pytest.mark.slow
 def test_one_compilation_serves_a_bucket():
     runs = ensemble(n=range(65, 69), d=100, p=[5, 6], seeds=2)
     assert runs.attrs["compilations"] == 2  # p = 5 and p = 6 are buckets of their own

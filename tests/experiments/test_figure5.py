@@ -42,6 +42,7 @@ def made(tmp_path_factory):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "protocol",
     ["released", *(pytest.param(p, marks=pytest.mark.slow) for p in ("paper", "flow"))],
@@ -69,6 +70,7 @@ def test_the_same_numbers_from_the_same_seed(made, tmp_path):
         assert (one.folder / name).read_bytes() == (two.folder / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_the_flow_has_nearly_the_measures_of_descent(made):
     flow, descent = (read_records(made(name).folder) for name in ("flow", "paper"))
     for name in _figure5_plot.MEASURES:

@@ -70,6 +70,7 @@ def test_a_grid_on_one_side_of_the_threshold_is_summed_up(tmp_path, capsys):
     assert "0/40" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_runs(tmp_path, capsys):
     for name, seed in (("a", 0), ("b", 1)):
         figure2.main(tiny2(tmp_path / name, seed=seed, sizes=(12, 20), seeds=2))

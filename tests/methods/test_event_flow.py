@@ -80,7 +80,10 @@ def _half_time(start):
     return 0.5 * (np.log(end / (1 - end)) - 2 * np.log(start) + np.log1p(-(start**2)))
 
 
-@pytest.mark.parametrize("dtype, rtol", [(jnp.float64, 1e-9), (jnp.float32, 1e-5)])
+@pytest.mark.parametrize(
+    "dtype, rtol",
+    [(jnp.float64, 1e-9), pytest.param(jnp.float32, 1e-5, marks=pytest.mark.slow)],
+)
 def test_leaves_the_saddle_in_time(dtype, rtol):
     one = jnp.ones((1, 1), dtype)
     data = jaxflow.Dataset(jaxflow.DenseInputs(one), one[0])
@@ -165,6 +168,7 @@ def test_the_stepping_scheme_tends_to_it():
     assert errors[2] < 1e-4
 
 
+@pytest.mark.slow
 def test_vmap_is_the_loop():
     case, method = CASES[3], jaxflow.EventFlow(1e-6)
     scales = jnp.array([0.5, 1.0, 2.0])

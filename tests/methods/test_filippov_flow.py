@@ -236,6 +236,7 @@ def test_loss_never_rises_and_lemma_1_holds(tolerance):
     assert stats["accepted_steps"] + stats["rejected_steps"] == stats["steps"]
 
 
+@pytest.mark.slow
 def test_dense_and_gram_give_the_same_trajectory():
     x, y, w, a = _correlated(n=24, d=15, p=6)
     gram = jaxflow.Dataset(x, y)
@@ -266,6 +267,7 @@ def test_without_forming_the_gram_matrix(monkeypatch):
     assert_allclose(computed.loss, looked_up.loss, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_refinement_changes_the_loss_by_little():
     times = [5.0, 20.0, 50.0]
     coarse, fine, finest = (
@@ -288,6 +290,7 @@ def test_float32():
     assert_allclose(single.loss, double.loss, rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_vmap_is_close_to_a_loop():
     batch = [_correlated(seed=seed) for seed in range(3)]
     times = jnp.array([2.0, 10.0])
@@ -311,6 +314,7 @@ def test_vmap_is_close_to_a_loop():
         assert_allclose(losses[index], alone.loss, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_padding_changes_nothing():
     x, y, w, a = _correlated(n=20, d=5, p=4)
     targets = jnp.pad(y, (0, 3))
@@ -340,6 +344,7 @@ def test_padding_changes_nothing():
         assert_allclose(padded.stats[name], plain.stats[name], rtol=2e-2)
 
 
+@pytest.mark.slow
 def test_new_numbers_do_not_compile_anew():
     arrays = _correlated(n=20, d=5, p=4)
 

@@ -75,6 +75,7 @@ def test_a_loss_that_overflows_is_reported(method):
     assert np.isnan(run.loss[-1])
 
 
+@pytest.mark.slow
 def test_what_happens_on_the_last_step_is_seen():
     data, network = jaxflow.Dataset(np.eye(1), [1.0]), jaxflow.Network([[1.0]], [0.1])
     run = jaxflow.simulate(data, network, jaxflow.GradientDescent(1e200), times=[1e200])

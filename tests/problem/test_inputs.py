@@ -69,6 +69,7 @@ def test_squared_norms_of_weights_in_the_span(name):
     )
 
 
+@pytest.mark.slow
 def test_interaction_of_many_dense_inputs_needs_no_gram_matrix():
     x = np.random.default_rng(0).normal(size=(1100, 20))
     off = x @ x.T - np.diag(np.sum(x**2, axis=1))
