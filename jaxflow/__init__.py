@@ -23,6 +23,8 @@ from ._methods.gradient_flow import GradientFlow as GradientFlow
 # What is recorded of a run.
 from ._observables import OBSERVABLES as OBSERVABLES
 from ._observables import Observable as Observable
+from ._observables import largest_kernel_eigenvalue as largest_kernel_eigenvalue
+from ._observables import smallest_kernel_eigenvalue as smallest_kernel_eigenvalue
 
 # What is trained.
 from ._problem.dataset import Dataset as Dataset
@@ -37,6 +39,8 @@ from ._problem.network import predict as predict
 from ._problem.network import residuals as residuals
 from ._problem.network import squared_norms as squared_norms
 from ._problem.network import velocity as velocity
+from ._problem.tangent_kernel import TangentKernel as TangentKernel
+from ._problem.tangent_kernel import tangent_kernel as tangent_kernel
 
 # Random problems.
 from ._sampling.covered_initialisation import (

@@ -61,6 +61,20 @@ def squared_norm(s: Snapshot) -> Neurons:
     return s.squared_norms
 
 
+# Not among `OBSERVABLES`, which every run records: with correlated inputs each costs
+# some hundred velocities at each time. `s.tangent_kernel` holds both for one price.
+
+
+def largest_kernel_eigenvalue(s: Snapshot) -> Scalar:
+    """λ_max of the tangent kernel: descent bounces at learning rates above 2/λ_max."""
+    return s.tangent_kernel.largest
+
+
+def smallest_kernel_eigenvalue(s: Snapshot) -> Scalar:
+    """λ_min of the tangent kernel: late in a run μ tends to 2 λ_min."""
+    return s.tangent_kernel.smallest
+
+
 OBSERVABLES: Mapping[str, Observable] = MappingProxyType(
     {
         # Lemma 6 as proved.

@@ -26,6 +26,7 @@ from ._problem.run_problem import (
     to_run_coordinates,
     to_user_coordinates,
 )
+from ._problem.tangent_kernel import TangentKernel, kernel_at
 from ._types import Examples, Neurons, Number, PairMask, Pairs, Scalar, Weights
 
 
@@ -248,6 +249,13 @@ class Snapshot(eqx.Module):
         safe = jnp.where(self.time > 0, self.time, 1)
         mean = jnp.log(self.start.loss / self.loss) / safe
         return jnp.where(self.time > 0, mean, self.curvature)
+
+    @property
+    def tangent_kernel(self) -> TangentKernel:
+        """M of r' = −M r, while no pair changes its state, and its extreme eigenvalues.
+        What slides is what the method says, and what lies on its kink at rest where it
+        says nothing."""
+        return kernel_at(self.problem, self.weights, self.a, self.multipliers)
 
     @property
     def squared_norms(self) -> Neurons:

@@ -129,7 +129,7 @@ def proposition_2(size: Size, key: Any) -> dict[str, float]:
                             tightest["upper"], float(np.min(bound.upper / mu))
                         )
                 numbers["runs"] += 1
-                later = theory.asymptotic_curvature(data, sol.final)
+                later = theory.limiting_curvature(data, sol.final)
                 ends.append((np.log(n), np.log(float(later))))
                 starts.append((np.log(n), np.log(float(sol.curvature[0]))))
         x, y = np.array(ends).T

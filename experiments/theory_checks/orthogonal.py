@@ -142,7 +142,7 @@ def idle_part() -> dict[str, float]:
         # At this time the residuals are rounding; whatever their direction, μ is at
         # least the least eigenvalue.
         "μ in the example for eq. 51, at least": float(
-            theory.asymptotic_curvature(data, sol.final)
+            theory.limiting_curvature(data, sol.final)
         ),
         "eq. 8 there, printed": float(theory.curvature_ceiling(end, printed)),
         "eq. 8 there, corrected": float(theory.curvature_ceiling(end, corrected)),
@@ -167,7 +167,7 @@ def exponents(size: Size, key: Any) -> dict[str, float]:
             if not bool(state.covered):
                 continue
             sol = jaxflow.simulate(data, network, FLOW, times=times, observe={})
-            limit = theory.asymptotic_curvature(data, sol.final)
+            limit = theory.limiting_curvature(data, sol.final)
             loss = np.asarray(sol.loss)
             start = jaxflow.loss(data, network)
             for name, value in (

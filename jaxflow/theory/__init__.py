@@ -24,7 +24,6 @@ from ._clt import sampled_limit as sampled_limit
 from ._collapse import CollapseRange as CollapseRange
 from ._collapse import collapse_range as collapse_range
 from ._collapse import unfitted_loss as unfitted_loss
-from ._curvature import asymptotic_curvature as asymptotic_curvature
 from ._curvature import average_curvature as average_curvature
 from ._curvature import balance as balance
 from ._curvature import corollary_width as corollary_width
@@ -33,6 +32,7 @@ from ._curvature import curvature_floor as curvature_floor
 from ._curvature import curvature_lower_bound as curvature_lower_bound
 from ._curvature import curvature_matrix as curvature_matrix
 from ._curvature import curvature_upper_bound as curvature_upper_bound
+from ._curvature import limiting_curvature as limiting_curvature
 from ._curvature import proved_rate_constant as proved_rate_constant
 from ._curvature import rate_constant as rate_constant
 from ._curvature import theorem_width as theorem_width

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 from .._linalg import product
 from .._problem.dataset import Dataset
 from .._problem.network import Network, check_fit, residuals
+from .._problem.tangent_kernel import tangent_kernel
 from .._snapshot import Snapshot
 from .._types import Examples, Neurons, Number, Scalar
 
@@ -63,17 +64,27 @@ def curvature(data: Dataset, network: Network) -> Scalar:
     return jnp.sum(r * product(matrix, r)) / jnp.sum(r**2)
 
 
-def asymptotic_curvature(data: Dataset, network: Network) -> Scalar:
-    """The least eigenvalue of (2/np) M: where the network is one that a run has
-    converged to, the limit of μ(t), and of ⟨μ(t)⟩, as t → ∞.
+def limiting_curvature(
+    state: Snapshot | Dataset, network: Network | None = None
+) -> Scalar:
+    """2 λ_min of the tangent kernel, of a snapshot or of (data, network): where a run
+    has converged to it, the limit of μ(t), and of ⟨μ(t)⟩, as t → ∞.
 
-    (Near a global minimum M is constant and every mode of R decays with an eigenvalue
-    of (2/np) M as the rate of its square; the slowest prevails, unless R has no part in
-    it.)
+    (Near a global minimum the kernel is constant and every mode of R decays with twice
+    an eigenvalue as the rate of its square; the slowest prevails, unless R has no part
+    in it. Where no pair slides this is the least eigenvalue of (2/np) M of eq. 17.)
+
+    Raises a TypeError for a snapshot with a network, or data without one.
     """
-    least = jnp.linalg.eigvalsh(curvature_matrix(data, network))[0]
-    # M is positive semidefinite: what is below zero is rounding.
-    return jnp.maximum(least, 0)
+    if isinstance(state, Snapshot):
+        if network is None:
+            return 2 * state.tangent_kernel.smallest
+    elif network is not None:
+        return 2 * tangent_kernel(state, network).smallest
+    raise TypeError(
+        "limiting_curvature takes a Snapshot, or a Dataset and a Network; got a "
+        f"{type(state).__name__} and a {type(network).__name__}."
+    )
 
 
 def curvature_lower_bound(s: Snapshot) -> Scalar:

@@ -66,9 +66,11 @@ def test_bounds_enclose_the_spectrum_and_the_curvature(kind):
         assert low <= values[0] * (1 + 1e-9)
         assert values[0] <= mu <= values[-1]
         assert values[-1] <= high * (1 + 1e-9)
-        np.testing.assert_allclose(
-            theory.asymptotic_curvature(data, network), max(formed[0], 0)
-        )
+        for limit in (
+            theory.limiting_curvature(data, network),
+            theory.limiting_curvature(state),
+        ):
+            np.testing.assert_allclose(limit, values[0], atol=1e-14 * values[-1])
 
 
 def test_fewer_parameters_than_examples_have_no_rate():
@@ -77,7 +79,15 @@ def test_fewer_parameters_than_examples_have_no_rate():
         rng = np.random.default_rng(seed)
         data = jaxflow.Dataset(rng.normal(size=(9, 2)), rng.normal(size=9))
         network = jaxflow.Network(rng.normal(size=(2, 2)), rng.normal(size=2))
-        assert 0 <= theory.asymptotic_curvature(data, network) < 1e-12
+        assert 0 <= theory.limiting_curvature(data, network) < 1e-12
+
+
+def test_the_limit_says_what_it_takes():
+    data, network = problem("orthogonal")
+    state = jaxflow.Snapshot.of(data, network)
+    for wrong in ((data,), (state, network)):
+        with pytest.raises(TypeError, match="a Snapshot, or a Dataset and a Network"):
+            theory.limiting_curvature(*wrong)
 
 
 def test_bounds_are_the_observables_of_a_run():

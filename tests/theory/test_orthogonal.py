@@ -124,7 +124,7 @@ def test_the_mean_curvature_remembers_the_plateau():
 
 
 @pytest.mark.slow
-def test_asymptotic_curvature_is_the_limit_of_a_run():
+def test_limiting_curvature_is_the_limit_of_a_run():
     data, network = jaxflow.sample_problem(jax.random.key(1), n=20, d=400, p=25)
     assert bool(jaxflow.Snapshot.of(data, network).covered)
     sol = jaxflow.simulate(
@@ -133,7 +133,7 @@ def test_asymptotic_curvature_is_the_limit_of_a_run():
         jaxflow.GradientFlow(rtol=1e-9),
         times=jnp.array([60.0, 80.0]),
     )
-    limit = theory.asymptotic_curvature(data, sol.final)
+    limit = theory.limiting_curvature(data, sol.final)
     late = theory.log_ratio_curvature(sol.loss[0], sol.loss[1], 20.0)
     np.testing.assert_allclose(late, limit, rtol=0.05)
     np.testing.assert_allclose(sol.curvature[0], limit, rtol=0.1)
