@@ -53,6 +53,11 @@ from .network import Network, check_fit
 from .run_problem import Problem, counts, to_run_coordinates
 from .size_buckets import bucket_size
 
+# A pair is at its kink within so many roundings of ‖w_j‖‖x_i‖. A product w_j·x_i rounds
+# by about one; a run leaves its slides at up to some hundred. In double precision no
+# pair comes as near by chance. In single precision, of 10⁵ random ones in R¹⁰⁰ a dozen
+# lie within a hundred roundings, and one within 4 in every second network.
+_AT_KINK, _AT_KINK_DOUBLE = 4, 4096
 # Pairs of one neuron that may slide where their number cannot be looked at, under jit
 # and vmap. It costs as many vectors for each neuron. Generically at most d − 1 slide.
 _ROOM = 128
@@ -128,8 +133,10 @@ def tangent_kernel(
 
     - `data`, `network`: any geometry.
     - `rounding`: a pair (j, i) lies on its kink when |w_j·x_i| is at most this number
-      times ‖w_j‖‖x_i‖. Left out, 16 roundings of the arithmetic: 3.6e-15, in float32
-      1.9e-6. The end of a run that only stays near its kinks asks for more.
+      times ‖w_j‖‖x_i‖. Left out, 4096 roundings of float64, 9.1e-13, and 4 of float32,
+      4.8e-7, where more would take in pairs that are there by chance. What a run in
+      float32 leaves near its kinks, or a method that only stays near them, asks for
+      more; the snapshots of a run know its slides.
 
     The eigenvalues are those of the examples' space, so λ_min is 0 where M is singular.
     Works under `jax.jit` and `jax.vmap`.
@@ -236,7 +243,8 @@ def _near_kink(
     inputs = problem.inputs
     z = inputs.preactivations(weights)
     if rounding is None:
-        factor = 16 * jnp.finfo(z.dtype).eps
+        eps = float(jnp.finfo(z.dtype).eps)
+        factor = (_AT_KINK_DOUBLE if eps < 1e-12 else _AT_KINK) * eps
         rounding = jnp.asarray(factor, z.dtype)
     sizes = jnp.sqrt(jnp.maximum(problem.squared_norms(weights), 0))
     bound = rounding.astype(z.dtype) * sizes[:, None] * inputs.norms[None, :]

@@ -1,5 +1,8 @@
 """The tangent kernel against its formula, formed in NumPy from the coordinates."""
 
+import json
+from pathlib import Path
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -314,6 +317,54 @@ def test_the_kernel_is_minus_the_rate_of_the_residuals_along_a_slide():
         np.testing.assert_allclose(-kernel.times(r), rate, rtol=1e-12, atol=1e-14)
         return
     raise AssertionError("no neuron slides")
+
+
+CASES = json.loads(
+    (Path(__file__).parents[1] / "methods" / "flow_correlated.json").read_text()
+)
+
+
+def rate(data, network, rounding=None):
+    """(2 rᵀMr/‖r‖², the largest that it could be)."""
+    kernel = jaxflow.tangent_kernel(data, network, rounding)
+    r = jaxflow.residuals(data, network)
+    rayleigh = jnp.sum(r * kernel.times(r)) / jnp.sum(r**2)
+    return float(2 * rayleigh), float(2 * kernel.largest)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("geometry", ["chosen", "dense"])
+def test_the_curvature_of_flows_integrated_elsewhere(geometry):
+    """μ at the end of 26 flows with slides, collinear inputs and dead neurons."""
+    for case in CASES:
+        data = jaxflow.Dataset(np.array(case["x"]), np.array(case["y"]))
+        if geometry == "dense":
+            data = jaxflow.Dataset(data.inputs, data.targets)
+        network = jaxflow.Network(np.array(case["final_w"]), np.array(case["final_a"]))
+        mu, most = rate(data, network, rounding=1e-8)
+        expected = case["curvature"][-1]
+        np.testing.assert_allclose(mu, expected, rtol=1e-8, atol=1e-14 * most)
+
+
+@pytest.mark.slow
+def test_the_end_of_a_run_is_at_its_kinks_to_rounding():
+    """Two flows that leave slides at 5e-14 and 8e-15 of ‖w‖‖x‖."""
+    for case in (CASES[2], CASES[6]):
+        data = jaxflow.Dataset(np.array(case["x"]), np.array(case["y"]))
+        sol = jaxflow.simulate(
+            data,
+            jaxflow.Network(np.array(case["w"]), np.array(case["a"])),
+            jaxflow.EventFlow(1e-9),
+            times=case["times"],
+            observe={"slides": lambda s: s.tangent_kernel.slides},
+        )
+        slides = np.asarray(sol.observables["slides"][-1], bool)
+        assert slides.any()
+        kernel = jaxflow.tangent_kernel(data, sol.final)
+        np.testing.assert_array_equal(kernel.slides, slides)
+        mu, most = rate(data, sol.final)
+        expected = case["curvature"][-1]
+        np.testing.assert_allclose(mu, expected, rtol=1e-5, atol=1e-14 * most)
 
 
 def test_antipodal_pairs_are_held_when_both_sides_push():
