@@ -30,7 +30,8 @@ from .._problem.network import Network
 from .._sampling.initialisation import INITIALISATIONS
 from .._sampling.targets import TARGET_LAWS
 from .._stops import AbstractStop
-from ..records._manifest import CONFIG, read_config
+from ..records._config import has_config, read_config
+from ..records._inside import folder_path
 from . import fingerprint
 from .grid import Cell
 
@@ -172,8 +173,8 @@ class Configuration:
 
 def config_of(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
     """What a folder was made with; None where there is none yet."""
-    path = Path(folder).absolute()
-    return read_config(path) if (path / CONFIG).exists() else None
+    path = folder_path(folder)
+    return read_config(path).values if has_config(path) else None
 
 
 def check_accept(accept: Any) -> tuple[str, ...]:
