@@ -112,11 +112,21 @@ def _check_ids(ids: Sequence[str]) -> list[str]:
 
 
 def _check_text(name: str, text: str) -> None:
-    """NUL ends a string in HDF5, and a lone surrogate has no UTF-8."""
-    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+    if not is_text(text):
         raise ValueError(
             f"{name} must be strings without NUL and lone surrogates, got {text!r}."
         )
+
+
+def is_text(value: Any) -> bool:
+    """NUL ends a string in HDF5, and a lone surrogate has no UTF-8."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_array(name: str, value: Any) -> np.ndarray:

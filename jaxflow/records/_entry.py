@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ._chunk import ID, NUMBERS, RUN, TEXT
+from ._chunk import ID, NUMBERS, RUN, TEXT, is_text
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 _SESSION = {"kind", "provenance"}
@@ -53,18 +53,9 @@ def _is_digest(value: Any) -> bool:
     return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
 
 
-def _is_text(value: Any) -> bool:
-    """Text that has UTF-8, and no end in the middle."""
-    return (
-        isinstance(value, str)
-        and "\0" not in value
-        and not any("\ud800" <= letter <= "\udfff" for letter in value)
-    )
-
-
 def _check_attrs(attrs: Any) -> None:
     if not isinstance(attrs, dict) or not all(
-        _is_text(name) and (_is_text(value) or type(value) in (int, float))
+        is_text(name) and (is_text(value) or type(value) in (int, float))
         for name, value in attrs.items()
     ):
         raise ValueError("its attrs are not a dict of text and numbers")
@@ -74,7 +65,7 @@ def _check_ids(ids: Any) -> None:
     if (
         not isinstance(ids, list)
         or not ids
-        or not all(map(_is_text, ids))
+        or not all(map(is_text, ids))
         or len(set(ids)) < len(ids)
     ):
         raise ValueError("its ids are not different strings, at least one")

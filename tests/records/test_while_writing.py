@@ -400,7 +400,7 @@ def test_a_chunk_takes_little_of_the_processor(tmp_path):
             start = time.process_time()
             folder.write(rows, [f"{chunk}.{run}" for run in range(16)], dims)
             spent.append(time.process_time() - start)
-    # Measured at 4 ms; of other processes only the best tells nothing.
+    # Measured at 5 ms; of other processes only the best tells nothing.
     assert min(spent) < 0.02
     assert len(entries(tmp_path / "r" / "part-00000" / "manifest.jsonl")) == 21
 
