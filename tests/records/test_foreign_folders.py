@@ -4,13 +4,16 @@ is no record is refused by name."""
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
+import jaxflow
 from jaxflow.records import open_folder, open_records
 
 from .folders import (
@@ -362,6 +365,44 @@ def config_text(config, **fields):
 def test_a_crafted_config_is_refused(folder, text):
     (folder / "config.json").write_text(text)
     refused(folder, r"config\.json is damaged")
+
+
+NONSENSE = {
+    "no versions": lambda config: config.pop("versions"),
+    "versions": lambda config: config.update(versions=[1]),
+    "fingerprint": lambda config: config.update(fingerprint=None),
+    "no place": lambda config: config["fingerprint"].pop("of"),
+    "place": lambda config: config["fingerprint"]["of"].update(n={}, seeds=None),
+    "a time": lambda config: config["fingerprint"]["of"].update(until="soon"),
+    "laws": lambda config: config["fingerprint"].update(inputs=1),
+    "numbers": lambda config: config["fingerprint"].update(inputs=["f | 1 | x", []]),
+    "a stop": lambda config: config["fingerprint"].update(stop=[]),
+    "settings": lambda config: config.update(methods=3, stop={"name": []}),
+}
+
+
+@pytest.mark.parametrize("case", NONSENSE)
+def test_a_crafted_config_of_an_ensemble_is_refused(tmp_path, case):
+    def go():
+        jaxflow.simulate_ensemble(
+            jax.random.key(0),
+            n=4,
+            d=8,
+            p=2,
+            seeds=2,
+            method=jaxflow.GradientDescent(0.5),
+            times=[0.0],
+            folder=tmp_path / "r",
+            progress=False,
+        )
+
+    go()
+    path = tmp_path / "r" / "config.json"
+    config = json.loads(path.read_text())["config"]
+    NONSENSE[case](config)
+    path.write_text(config_text(config))
+    with pytest.raises(ValueError, match=re.escape(str(tmp_path / "r"))):
+        go()
 
 
 def test_a_config_that_is_too_deep_is_not_written(tmp_path):
