@@ -6,6 +6,7 @@ the plain values that they hold. Functions and classes of the user's are not tol
 by their text: here they are all `YOURS`, and `fingerprint.py` says what they do.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -30,7 +31,8 @@ from .._problem.network import Network
 from .._sampling.initialisation import INITIALISATIONS
 from .._sampling.targets import TARGET_LAWS
 from .._stops import AbstractStop
-from ..records._manifest import CONFIG, read_config
+from ..records._config import CONFIG, has_config, read_config
+from ..records._inside import folder_path
 from . import fingerprint
 from .grid import Cell
 
@@ -114,7 +116,7 @@ class Configuration:
         if old is None:
             found = self._fingerprint(self.compared, self._seeds)
             return {**self.settings, "versions": now, "fingerprint": found}
-        path = Path(folder).absolute()
+        path = folder_path(folder)
         if "fingerprint" not in old:
             raise ValueError(
                 f"{path} was made by an earlier jaxflow, which knew laws, observables "
@@ -122,8 +124,9 @@ class Configuration:
                 "told: give another folder=. What it holds can still be read, by "
                 "jaxflow.records.open_records."
             )
-        was = old["versions"]
-        others = [name for name in PACKAGES if was.get(name) != now[name]]
+        with _reading(path):
+            was, known = dict(old["versions"]), dict(old["fingerprint"])
+            others = [name for name in PACKAGES if was.get(name) != now[name]]
         if refused := [name for name in others if name not in accept]:
             told = [f"{k} was {was.get(k)} and is {now[k]}" for k in refused]
             raise ValueError(
@@ -135,9 +138,10 @@ class Configuration:
             )
         plain = {k: v for k, v in old.items() if k not in ("versions", "fingerprint")}
         # Where a setting is another one, so is what it does.
-        told = [*differences(plain, self.settings)]
+        with _reading(path):
+            told = [*differences(plain, self.settings)]
         if not told:
-            told = self._done_otherwise(path, old["fingerprint"], programs=not others)
+            told = self._done_otherwise(path, known, programs=not others)
         if told:
             raise ValueError(
                 f"{path} holds runs of other settings: {'; '.join(told)}. Which runs "
@@ -150,7 +154,8 @@ class Configuration:
     def _done_otherwise(
         self, folder: Path, old: Mapping[str, Any], *, programs: bool
     ) -> list[str]:
-        cell, seeds = fingerprint.same_place(self.compared, old["of"])
+        with _reading(folder):
+            cell, seeds = fingerprint.same_place(self.compared, old["of"])
         try:
             new = self._fingerprint(cell, seeds)
         except Exception as error:
@@ -160,7 +165,8 @@ class Configuration:
                 f"fail there: {error} Give another folder=."
             ) from error
         self.compared = cell
-        return [*fingerprint.differences(old, new, programs=programs)]
+        with _reading(folder):
+            return [*fingerprint.differences(old, new, programs=programs)]
 
     def _fingerprint(self, cell: Cell, seeds: Sequence[int]) -> dict[str, Any]:
         described = self.settings["methods"]
@@ -172,8 +178,26 @@ class Configuration:
 
 def config_of(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
     """What a folder was made with; None where there is none yet."""
-    path = Path(folder).absolute()
-    return read_config(path) if (path / CONFIG).exists() else None
+    path = folder_path(folder)
+    return read_config(path).values if has_config(path) else None
+
+
+@contextlib.contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Of a config that anybody may have written, checksum included."""
+    try:
+        yield
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise ValueError(
+            f"{folder / CONFIG} is not one that simulate_ensemble writes "
+            f"({type(error).__name__}: {error}). Give another folder=."
+        ) from error
 
 
 def check_accept(accept: Any) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 from .._methods.base import COUNTS, AbstractMethod
 from .._solution import Results
 from ..records._chunk import optional
+from ..records._read import read_folder
 from .grid import Grid
 
 if TYPE_CHECKING:
@@ -93,13 +94,10 @@ def dataset_from_folder(
     folder: str | os.PathLike[str],
     attributes: dict[str, Any],
 ) -> "xarray.Dataset":
-    """The same from a folder; it stays on disk where it is large."""
-    from .. import records
-
+    """The same from a folder; it stays on disk where it is large. Every chunk is
+    compared with its checksum, whatever happened to it since it was written."""
     ids = _run_names(grid, seeds)
-    flat = records.open_records(folder, ids=ids, lazy=True, verify=False)
-    if flat.nbytes <= _LOADED:
-        flat = flat.load()
+    flat = read_folder(folder, ids=ids, load=_LOADED, verify=True)
     names = [str(name) for name in flat["id"].values]
     rows = {str(name): array.data for name, array in flat.data_vars.items()}
     return dataset_from_rows(grid, seeds, names, rows, {**flat.attrs, **attributes})

@@ -218,6 +218,8 @@ def simulate_ensemble(
         todo = [(cell, seed) for cell, seed in mine if cell.run_name(seed) not in done]
         if goes_on:
             checks.check_missing(configuration.compared, runs, done)
+        if todo:
+            storage.check_writable()
         batcher = Batcher(
             compiled,
             works,

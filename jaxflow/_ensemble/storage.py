@@ -25,6 +25,10 @@ class AbstractStorage(abc.ABC):
         """The names of the runs that need not be computed."""
 
     @abc.abstractmethod
+    def check_writable(self) -> None:
+        """Raises an OSError if nothing can be kept."""
+
+    @abc.abstractmethod
     def write(self, names: list[str], rows: dict[str, np.ndarray]) -> None:
         """Keeps the rows of these runs."""
 
@@ -43,6 +47,9 @@ class MemoryStorage(AbstractStorage):
     def finished(self) -> set[str]:
         return set()
 
+    def check_writable(self) -> None:
+        pass
+
     def write(self, names: list[str], rows: dict[str, np.ndarray]) -> None:
         self._names += names
         self._rows.append(rows)
@@ -56,13 +63,14 @@ class MemoryStorage(AbstractStorage):
 
 
 class FolderStorage(AbstractStorage):
-    def __init__(
-        self, folder: str | os.PathLike[str], opened: records.RecordFolder
-    ) -> None:
-        self._folder, self._opened = folder, opened
+    def __init__(self, opened: records.RecordFolder) -> None:
+        self._opened = opened
 
     def finished(self) -> set[str]:
         return self._opened.finished()
+
+    def check_writable(self) -> None:
+        self._opened.check_writable()
 
     def write(self, names: list[str], rows: dict[str, np.ndarray]) -> None:
         dims = {k: ("run", *row_dims(k, v.ndim - 1)) for k, v in rows.items()}
@@ -71,7 +79,8 @@ class FolderStorage(AbstractStorage):
     def dataset(
         self, grid: Grid, seeds: list[int], attributes: dict[str, Any]
     ) -> "xarray.Dataset":
-        return dataset_from_folder(grid, seeds, self._folder, attributes)
+        # Its own path, which stays when the working directory changes.
+        return dataset_from_folder(grid, seeds, self._opened.path, attributes)
 
 
 @contextlib.contextmanager
@@ -92,4 +101,4 @@ def open_storage(
             if again == config:
                 raise
             opened = stack.enter_context(records.open_folder(folder, again, part=part))
-        yield FolderStorage(folder, opened)
+        yield FolderStorage(opened)

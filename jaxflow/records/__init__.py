@@ -18,13 +18,17 @@ end. Everything else (a chunk that is missing, short or changed, another damaged
 a manifest that is gone while chunks are there) is lost data and is refused by name.
 A part that is deleted as a whole goes unnoticed: its runs are computed again.
 
+A folder may come from somebody else: links, pipes and what belongs to another folder
+are refused by name, and nothing outside the folder is read or written. docs/folders.md
+says what is promised and what is not.
+
 Importing this module needs none of xarray, h5netcdf and dask; using it does.
 """
 
 from ._disk import DiskFullError as DiskFullError
-from ._disk import FolderBusyError as FolderBusyError
 from ._folder import RecordFolder as RecordFolder
 from ._folder import open_folder as open_folder
+from ._lock import FolderBusyError as FolderBusyError
 from ._provenance import checkout as checkout
 from ._provenance import provenance as provenance
 from ._read import open_records as open_records

@@ -1,10 +1,8 @@
-"""A chunk of runs as arrays, as a schema and as the bytes of a netCDF4 file."""
+"""A chunk of runs: its arrays, and what the manifest says of them."""
 
 import dataclasses
 import importlib
-import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +11,10 @@ RUN = "run"
 ID = "id"
 # What netCDF4 can hold. It lacks booleans, which are stored as int8 in the way that
 # xarray does it.
-_NUMBERS = {"bool", "float32", "float64"} | {
+NUMBERS = {"bool", "float32", "float64"} | {
     f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
 }
-_TEXT = "str"
+TEXT = "str"
 
 
 def optional(module: str) -> Any:
@@ -52,7 +50,7 @@ class Chunk:
             text = array.dtype.kind == "U"
             described[name] = {
                 "dims": list(self.dims[name]),
-                "dtype": _TEXT if text else array.dtype.name,
+                "dtype": TEXT if text else array.dtype.name,
                 "shape": list(array.shape),
             }
             if text:
@@ -114,22 +112,32 @@ def _check_ids(ids: Sequence[str]) -> list[str]:
 
 
 def _check_text(name: str, text: str) -> None:
-    """NUL ends a string in HDF5, and a lone surrogate has no UTF-8."""
-    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+    if not is_text(text):
         raise ValueError(
             f"{name} must be strings without NUL and lone surrogates, got {text!r}."
         )
 
 
+def is_text(value: Any) -> bool:
+    """NUL ends a string in HDF5, and a lone surrogate has no UTF-8."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _check_array(name: str, value: Any) -> np.ndarray:
     array = np.asarray(value)
     if array.dtype.kind in "UTO" and all(isinstance(x, str) for x in array.flat):
-        # A width of 0 is not a width in NumPy.
-        array = array.astype(np.str_) if array.size else array.astype("U1")
         for text in array.flat:
             _check_text(f"rows[{name!r}]", str(text))
-        return array
-    if array.dtype.name not in _NUMBERS:
+        # As wide as it must be, but a width of 0 is not a width in NumPy.
+        width = max((len(text) for text in array.flat), default=0)
+        return array.astype(f"U{max(1, width)}")
+    if array.dtype.name not in NUMBERS:
         raise ValueError(
             f"rows[{name!r}] must be booleans, integers, strings, float32 or float64, "
             f"got dtype {array.dtype}."
@@ -157,6 +165,12 @@ def _check_attrs(attrs: Mapping[str, Any]) -> dict[str, str | int | float]:
             raise ValueError(
                 f"attrs[{name!r}] must be a string or a finite number, got {value!r}."
             )
+        if isinstance(value, str):
+            _check_text(f"attrs[{name!r}]", value)
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise ValueError(
+                f"attrs[{name!r}] must be an integer of 64 bits, got {value!r}."
+            )
         if name.startswith("_") or name in ("config", "coordinates", "provenance"):
             raise ValueError(f"attrs must not use the name {name!r}: it is taken.")
     return dict(attrs)
@@ -182,44 +196,8 @@ def _schema(variables: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def encode(chunk: Chunk) -> bytes:
-    """The netCDF4 file; the same chunk gives the same bytes (HDF5 stores no times).
-
-    It is built in memory: HDF5 does not survive a disk that fills up under it.
-    """
-    h5netcdf, h5py = optional("h5netcdf"), optional("h5py")
-    stream = io.BytesIO()
-    with h5netcdf.File(stream, "w") as file:
-        file.attrs["coordinates"] = ID
-        file.attrs.update(chunk.attrs)
-        names = {ID: np.asarray(chunk.ids), **chunk.arrays}
-        for name, array in names.items():
-            dims = chunk.dims.get(name, (RUN,))
-            for dim, size in zip(dims, array.shape, strict=True):
-                if dim not in file.dimensions:
-                    file.dimensions[dim] = size
-            text, boolean = array.dtype.kind == "U", array.dtype == bool
-            dtype = h5py.string_dtype() if text else "i1" if boolean else array.dtype
-            variable = file.create_variable(name, dims, dtype)
-            variable[...] = array.astype(object if text else dtype)
-            if boolean:
-                variable.attrs["dtype"] = "bool"
-    return stream.getvalue()
-
-
-def decode(file: Path, dtypes: dict[str, np.dtype]) -> dict[str, np.ndarray]:
-    """The variables named in `dtypes`, each in its dtype, shape (run, ...)."""
-    h5py = optional("h5py")
-    arrays = {}
-    with h5py.File(file, "r") as opened:
-        for name, dtype in dtypes.items():
-            stored = opened[name].asstr() if dtype.kind == "U" else opened[name]
-            arrays[name] = stored[...].astype(dtype, copy=False)
-    return arrays
-
-
 def common_dtype(described: Sequence[dict[str, Any]]) -> np.dtype:
     """The dtype of a variable over chunks; strings are as wide as the widest."""
-    if described[0]["dtype"] != _TEXT:
+    if described[0]["dtype"] != TEXT:
         return np.dtype(described[0]["dtype"])
     return np.dtype(f"U{max(variable['width'] for variable in described)}")

@@ -3,20 +3,18 @@
 import contextlib
 import errno
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from ._inside import remove_file
+
+_BINARY = getattr(os, "O_BINARY", 0)
 # EFBIG is what a limit on the size of a file gives (ulimit -f).
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class DiskFullError(OSError):
     """The disk, or a quota on it, is full. What was finished before is kept."""
-
-
-class FolderBusyError(RuntimeError):
-    """Another process writes to the same part of a folder."""
 
 
 @contextlib.contextmanager
@@ -42,13 +40,16 @@ def write_file(path: Path, content: bytes) -> None:
         write_and_sync(temporary, content)
         os.replace(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        remove_file(temporary)
         raise
     sync_folder(path.parent)
 
 
 def write_and_sync(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    """`content` as a new file, in the place of any other of that name."""
+    # Not into what is there, which may be a link to a file elsewhere.
+    remove_file(path)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o644)
     try:
         write_at(descriptor, 0, content)
         os.fsync(descriptor)
@@ -69,33 +70,5 @@ def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Holds the lock file `path`, which is released even if the process is killed.
-
-    The file itself stays: were it deleted, two processes could hold locks on two files
-    of that name.
-    """
-    # Here, not above: there is no fcntl on Windows, where the rest can be imported.
-    import fcntl
-
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
-            raise FolderBusyError(
-                f"{path.parent} is being written by another process "
-                f"({holder or 'unknown'}). Wait for it, or give this process a part "
-                "of its own: part=1, 2, ..."
-            ) from error
-        os.ftruncate(descriptor, 0)
-        write_at(descriptor, 0, f"{os.getpid()} on {socket.gethostname()}\n".encode())
-        yield
     finally:
         os.close(descriptor)

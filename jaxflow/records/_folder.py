@@ -1,28 +1,44 @@
 """Writing a folder of records, and resuming one."""
 
 import contextlib
+import errno
+import hashlib
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ._chunk import check_schema, encode, make_chunk
-from ._disk import explaining_full_disk, locked, sync_folder, write_at, write_file
+from ._canonical import digest, plain_mapping
+from ._chunk import check_schema, make_chunk
+from ._chunk_file import check_contents
+from ._config import CONFIG, Config, check_config, claim_config, has_config, read_config
+from ._disk import explaining_full_disk, sync_folder, write_at, write_file
+from ._inside import (
+    Stamp,
+    folder_path,
+    open_file,
+    read_file,
+    remove_file,
+    require_directory,
+    stamp,
+    stamp_of,
+)
+from ._lock import NO_LOCKS, locked
 from ._manifest import (
-    CONFIG,
     MANIFEST,
     Part,
-    check_chunk,
-    check_config,
     chunk_name,
-    claim_config,
-    digest,
+    has_manifests,
     manifest_line,
-    plain_mapping,
-    read_part,
     read_parts,
+    unmarked_warning,
 )
+from ._netcdf import encode
 from ._provenance import provenance as collect_provenance
+
+# What a process is told that may read a folder but not write to it.
+_READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM} | NO_LOCKS
 
 
 class RecordFolder:
@@ -34,22 +50,28 @@ class RecordFolder:
     - `part`: which part of it this process writes.
     """
 
-    def __init__(
-        self, path: Path, part: int, old: Part, manifest: int, variables: dict | None
-    ):
+    def __init__(self, path: Path, part: int, config: Config, parts: list[Part]):
         self.path = path
         self.part = part
-        self._folder = old.path
-        self._manifest: int | None = manifest
+        self._folder = part_path(path, part)
+        self._config = config
+        own = [each for each in parts if each.path == self._folder]
         # What is on disk for sure: lines and bytes of the manifest, and its chunks.
-        self._lines = len(old.sessions) + len(old.chunks)
-        self._size = old.size
-        self._chunks = list(old.chunks)
-        self._ids = {name for chunk in old.chunks for name in chunk["ids"]}
+        self._chunks = [chunk for each in own for chunk in each.chunks]
+        self._lines = sum(len(each.sessions) + len(each.chunks) for each in own)
+        content = b"".join(each.content for each in own)
+        self._size, self._digest = len(content), hashlib.sha256(content)
+        self._ids = {name for chunk in self._chunks for name in chunk["ids"]}
+        # As every chunk of the folder has them, once there is one.
+        self._variables: dict[str, Any] | None = next(
+            (chunk["variables"] for each in parts for chunk in each.chunks), None
+        )
         # A chunk is never written again, so that it needs to be checked only once.
         self._checked: set[Path] = set()
-        # As every chunk of the folder has them, once there is one.
-        self._variables: dict[str, Any] | None = variables
+        self._writing: _Writing | None = None
+        # Why nothing can be written, where that is so.
+        self._refusal: OSError | None = None
+        self._warning = unmarked_warning(path, parts)
 
     def finished(self) -> set[str]:
         """The ids of all runs that any part of the folder holds.
@@ -61,10 +83,21 @@ class RecordFolder:
         for folder, chunk in self._all_chunks():
             file = folder / chunk["file"]
             if file not in self._checked:
-                check_chunk(file, chunk, contents=True)
+                check_contents(file, chunk)
                 self._checked.add(file)
             names.update(chunk["ids"])
         return names
+
+    def check_writable(self) -> None:
+        """A PermissionError, or another OSError, if the folder was opened where it can
+        be read but not written: its finished runs are all that there is."""
+        if self._refusal is not None:
+            raise OSError(
+                self._refusal.errno,
+                f"{self.path} can be read, but not written to "
+                f"({self._refusal.strerror}). Its finished runs can be had as they "
+                "are; to add others, copy it to where you may write",
+            ) from self._refusal
 
     def write(
         self,
@@ -86,9 +119,12 @@ class RecordFolder:
 
         Raises a ValueError if one of them is not like that, and a `DiskFullError`
         (an OSError) if the disk is full. After any error the folder is as it was before
-        the call, and the same call can be made again.
+        the call, and the same call can be made again. An exception is a ValueError
+        that says that the folder was moved, replaced or changed by another process
+        since it was opened: then nothing more can be written.
         """
-        if self._manifest is None:
+        self.check_writable()
+        if self._writing is None:
             raise ValueError(
                 f"{self._folder} is closed: write inside `with open_folder(...)`."
             )
@@ -103,9 +139,11 @@ class RecordFolder:
                 "runs that finished() returns."
             )
         content = encode(chunk)
+        self._writing.require_unchanged(self._size, self._digest)
         entry = {
             "attrs": chunk.attrs,
             "bytes": len(content),
+            "config": self._config.sha256,
             "file": name,
             "ids": chunk.ids,
             "kind": "chunk",
@@ -121,37 +159,43 @@ class RecordFolder:
             with explaining_full_disk(self.path, kept):
                 self._clear()
                 write_file(self._folder / name, content)
-                size = self._append(entry)
+                line = self._append(entry)
         except BaseException:
             with contextlib.suppress(OSError):
                 self._clear()
             raise
-        self._lines, self._size = self._lines + 1, size
+        self._count(line)
         self._chunks.append(entry)
         self._ids.update(chunk.ids)
         self._checked.add(self._folder / name)
         self._variables = self._variables or variables
 
     def _all_chunks(self) -> Iterator[tuple[Path, dict[str, Any]]]:
-        for part in read_parts(self.path):
+        for part in read_parts(self.path, self._config):
             for chunk in part.chunks:
                 yield part.path, chunk
 
-    def _begin(self, entry: dict[str, Any]) -> None:
+    def _begin(self, writing: "_Writing", provenance: dict[str, Any]) -> None:
         """Repairs what a killed process left, and adds the line of this session."""
+        self._writing = writing
         for temporary in self._folder.glob("*.partial"):
-            temporary.unlink()
+            remove_file(temporary)
         self._clear()
-        self._size = self._append(entry)
-        self._lines += 1
+        config = self._config.sha256
+        entry = {"config": config, "kind": "session", "provenance": provenance}
+        self._count(self._append(entry))
 
-    def _append(self, entry: dict[str, Any]) -> int:
-        """Adds a line to the manifest and returns its new size, in bytes."""
-        assert self._manifest is not None
+    def _append(self, entry: dict[str, Any]) -> bytes:
+        """Adds a line to the manifest, and returns it."""
+        assert self._writing is not None
         line = manifest_line(self._lines, entry)
-        write_at(self._manifest, self._size, line)
-        os.fsync(self._manifest)
-        return self._size + len(line)
+        self._writing.append(self._size, line)
+        return line
+
+    def _count(self, line: bytes) -> None:
+        """A line is on disk for sure, and its chunk too."""
+        self._lines, self._size = self._lines + 1, self._size + len(line)
+        self._digest.update(line)
 
     def _clear(self) -> None:
         """Removes an unfinished line and its chunk.
@@ -159,16 +203,87 @@ class RecordFolder:
         In this order: a chunk without its line is repaired, a line without its chunk
         is lost data.
         """
-        assert self._manifest is not None
-        if os.fstat(self._manifest).st_size > self._size:
-            os.ftruncate(self._manifest, self._size)
-            os.fsync(self._manifest)
-        (self._folder / chunk_name(len(self._chunks))).unlink(missing_ok=True)
+        assert self._writing is not None
+        self._writing.cut(self._size)
+        remove_file(self._folder / chunk_name(len(self._chunks)))
 
     def _close(self) -> None:
-        if self._manifest is not None:
-            os.close(self._manifest)
-            self._manifest = None
+        self._writing = None
+
+
+class _Writing:
+    """What a process holds that writes a part, and what it was like when it was last
+    touched."""
+
+    def __init__(self, folder: Path, part: Path, config: Config, lock: int):
+        self._folder, self._part, self._config = folder, part, config
+        self._lock = lock
+        self._process = os.getpid()
+        self._config_stamp = stamp_of(folder / CONFIG)
+        self._manifest = open_file(part / MANIFEST, os.O_RDWR | os.O_CREAT)
+        self._stamp: Stamp = stamp(os.fstat(self._manifest))
+
+    def append(self, size: int, line: bytes) -> None:
+        write_at(self._manifest, size, line)
+        os.fsync(self._manifest)
+        self._stamp = stamp(os.fstat(self._manifest))
+
+    def cut(self, size: int) -> None:
+        if os.fstat(self._manifest).st_size > size:
+            os.ftruncate(self._manifest, size)
+            os.fsync(self._manifest)
+        self._stamp = stamp(os.fstat(self._manifest))
+
+    def require_unchanged(self, size: int, content: "hashlib._Hash") -> None:
+        """A ValueError if the folder is no longer the one that was opened."""
+        if os.getpid() != self._process:
+            raise ValueError(
+                f"{self._part} was opened by process {self._process}, and this is "
+                f"process {os.getpid()}, a child of it. Write where it was opened."
+            )
+        names = {MANIFEST: self._manifest, "lock": self._lock}
+        try:
+            require_directory(self._part)
+            gone = [
+                name
+                for name, descriptor in names.items()
+                if stamp_of(self._part / name)[:2] != stamp(os.fstat(descriptor))[:2]
+            ]
+            config = stamp_of(self._folder / CONFIG)
+        except FileNotFoundError as error:
+            raise ValueError(
+                f"{error.filename} is gone: it was moved or deleted while its folder "
+                f"was being written. {self._advice()}"
+            ) from error
+        if gone:
+            raise ValueError(
+                f"{self._part / gone[0]} was replaced while its folder was being "
+                f"written. {self._advice()}"
+            )
+        if stamp_of(self._part / MANIFEST) != self._stamp:
+            found, now = read_file(self._part / MANIFEST)
+            if len(found) != size or digest(found) != content.hexdigest():
+                raise ValueError(
+                    f"{self._part / MANIFEST} was changed by another process while it "
+                    f"was being written. {self._advice()}"
+                )
+            self._stamp = now
+        if config != self._config_stamp:
+            check_config(self._folder, self._config.values)
+            self._config_stamp = config
+
+    def _advice(self) -> str:
+        return (
+            "Nothing more is written there. Put the folder back as it was, or choose "
+            "another one, and make the same call again."
+        )
+
+    def close(self) -> None:
+        os.close(self._manifest)
+
+
+def part_path(folder: Path, part: int) -> Path:
+    return folder / f"part-{part:05d}"
 
 
 @contextlib.contextmanager
@@ -189,7 +304,9 @@ def open_folder(
     ```
 
     A new folder is made; an old one is resumed after a check that it has the same
-    config, and what a killed process left in this part is removed.
+    config, and what a killed process left in this part is removed. A folder that can be
+    read but not written to, on read-only storage or without locks, is opened all the
+    same: `finished` works there, `write` raises an OSError.
 
     **Arguments:**
 
@@ -206,36 +323,61 @@ def open_folder(
 
     Raises a `ValueError` that names the keys if the folder has another config, and one
     that names the file if the folder is damaged; a `FolderBusyError` (a RuntimeError)
-    while another process writes the same part; a `DiskFullError` (an OSError).
+    while another process writes the same part; a `DiskFullError` (an OSError). Warns of
+    a folder whose parts do not say to which config they belong (format 1).
     """
     if isinstance(part, bool) or not isinstance(part, int) or part < 0:
         raise ValueError(f"part must be an integer, 0 or more, got {part!r}.")
-    folder = Path(path).absolute()
+    folder = folder_path(path)
     plain = plain_mapping("config", config)
     about = collect_provenance() if provenance is None else provenance
-    session = {"kind": "session", "provenance": plain_mapping("provenance", about)}
+    session = plain_mapping("provenance", about)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} must be a folder, but it is a file.")
-    if (folder / CONFIG).exists():
+    there = has_config(folder)
+    if there:
         # Before anything is made, so that a wrong folder is left as it is.
         check_config(folder, plain)
     with contextlib.ExitStack() as stack:
-        with explaining_full_disk(folder, "All finished chunks are kept."):
-            own = folder / f"part-{part:05d}"
-            own.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(locked(own / "lock"))
-            claim_config(folder, own, plain)
-            old, variables = read_part(own), _variables(folder)
-            manifest = os.open(own / MANIFEST, os.O_RDWR | os.O_CREAT, 0o644)
-            records = RecordFolder(folder, part, old, manifest, variables)
-            stack.callback(records._close)
-            records._begin(session)
-            for changed in (own, folder, folder.parent):
-                sync_folder(changed)
+        try:
+            with explaining_full_disk(folder, "All finished chunks are kept."):
+                records = _open_part(stack, folder, part, plain, session)
+        except OSError as error:
+            if not there or error.errno not in _READ_ONLY:
+                raise
+            stack.close()
+            found = read_config(folder)
+            records = RecordFolder(folder, part, found, read_parts(folder, found))
+            records._refusal = error
+        if records._warning is not None:
+            # Where the caller's `with` stands.
+            warnings.warn(records._warning, stacklevel=3)
         yield records
 
 
-def _variables(folder: Path) -> dict[str, Any] | None:
-    """The variables of the first chunk in any part."""
-    chunks = (chunk for part in read_parts(folder) for chunk in part.chunks)
-    return next((chunk["variables"] for chunk in chunks), None)
+def _open_part(
+    stack: contextlib.ExitStack,
+    folder: Path,
+    part: int,
+    config: dict[str, Any],
+    provenance: dict[str, Any],
+) -> RecordFolder:
+    """Opens a part for writing; `stack` closes it."""
+    own = part_path(folder, part)
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        own.mkdir()
+    require_directory(own)
+    lock = stack.enter_context(locked(own / "lock"))
+    claimed = claim_config(folder, own, config, started=has_manifests(folder))
+    records = RecordFolder(folder, part, claimed, read_parts(folder, claimed))
+    writing = _Writing(folder, own, claimed, lock)
+    stack.callback(writing.close)
+    stack.callback(records._close)
+    records._begin(writing, provenance)
+    for changed in (own, folder):
+        sync_folder(changed)
+    # Which not everybody may read who may write in the folder.
+    with contextlib.suppress(PermissionError):
+        sync_folder(folder.parent)
+    return records

@@ -1,126 +1,17 @@
-"""What is written down about a folder: its config and the manifest of each part.
+"""The manifest of a part: a line for each session and each chunk, with a checksum."""
 
-Both are JSON whose text is a function of the content alone, so that a checksum of that
-text detects every change, of white space too.
-"""
-
+import contextlib
 import dataclasses
-import hashlib
-import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ._disk import sync_folder, write_and_sync
+from ._canonical import canonical, digest, parse
+from ._config import UNMARKED, Config
+from ._entry import check_entry
+from ._inside import chunk_files, part_directories, read_file
 
-CONFIG = "config.json"
 MANIFEST = "manifest.jsonl"
-
-
-def canonical(name: str, value: Any) -> str:
-    """`value` as JSON: keys sorted, no white space, no NaN (which JSON lacks)."""
-    try:
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{name} must be JSON (numbers that are finite, strings, booleans, lists, "
-            f"dicts with string keys), got {value!r}: {error}."
-        ) from error
-
-
-def plain_mapping(name: str, value: Mapping[str, Any]) -> dict[str, Any]:
-    """`value` as JSON gives it back: tuples are lists."""
-    return json.loads(canonical(name, dict(value)))
-
-
-def digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-# --- config ---------------------------------------------------------------------------
-
-
-def _config_text(config: dict[str, Any]) -> str:
-    checksum = digest(canonical("config", config).encode())
-    content = {"config": config, "format": 1, "sha256": checksum}
-    return json.dumps(content, sort_keys=True, indent=2) + "\n"
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The config of a folder; a ValueError if it is not what was written."""
-    path = folder / CONFIG
-    try:
-        text = path.read_bytes().decode()
-        config = json.loads(text)["config"]
-        whole = _config_text(config) == text
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} is damaged, it is not the JSON that was written "
-            f"({type(error).__name__}: {error}). Restore it from a copy."
-        ) from error
-    if not whole:
-        raise ValueError(
-            f"{path} was changed: its content does not match its checksum. Restore it "
-            "from a copy; runs of another config need another folder."
-        )
-    return config
-
-
-def claim_config(folder: Path, part: Path, config: dict[str, Any]) -> None:
-    """Writes the config of a new folder, or checks that an old one has the same.
-
-    The link is made by one of many processes that start at once, and the others find
-    its file whole.
-    """
-    # In this order: another process writes its manifest after the config.
-    started = any(folder.glob(f"part-*/{MANIFEST}"))
-    if not (folder / CONFIG).exists():
-        if started:
-            raise ValueError(
-                f"{folder} holds records but no {CONFIG}, which says of what. Restore "
-                "it from a copy, or choose another folder."
-            )
-        temporary = part / f"{CONFIG}.partial"
-        try:
-            write_and_sync(temporary, _config_text(config).encode())
-            os.link(temporary, folder / CONFIG)
-        except FileExistsError:
-            pass
-        finally:
-            temporary.unlink(missing_ok=True)
-        sync_folder(folder)
-    check_config(folder, config)
-
-
-def check_config(folder: Path, config: dict[str, Any]) -> None:
-    """A ValueError that names every key whose value is another in the folder."""
-    old, new = _flat(read_config(folder)), _flat(config)
-    differences = [
-        f"{key} is {old.get(key, 'absent')} there and {new.get(key, 'absent')} here"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
-    ]
-    if differences:
-        raise ValueError(
-            f"{folder} holds runs of another config: {'; '.join(differences)}. What "
-            "tells the runs of one sweep apart (n, seeds) may differ, these may not: "
-            "choose another folder, or the config that this one was made with."
-        )
-
-
-def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Every value as text under its dotted key. Text, since 1 == 1.0 == True."""
-    flat: dict[str, str] = {}
-    for key, value in config.items():
-        if isinstance(value, dict) and value:
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = canonical(key, value)
-    return flat
-
-
-# --- manifest -------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,13 +19,15 @@ class Part:
     """One part of a folder, as its manifest says.
 
     - `sessions`, `chunks`: the entries of both kinds, oldest first.
-    - `size`: bytes of the manifest that are whole lines.
+    - `content`: the whole lines of the manifest.
+    - `marked`: whether every line says to which config it belongs.
     """
 
     path: Path
     sessions: tuple[dict[str, Any], ...]
     chunks: tuple[dict[str, Any], ...]
-    size: int
+    content: bytes
+    marked: bool
 
 
 def chunk_name(index: int) -> str:
@@ -150,29 +43,48 @@ def manifest_line(index: int, entry: dict[str, Any]) -> bytes:
     return f'{{"entry":{text},"sha256":"{digest(text.encode())}"}}\n'.encode()
 
 
-def read_parts(folder: Path) -> list[Part]:
-    return [read_part(path) for path in sorted(folder.glob("part-*")) if path.is_dir()]
+def has_manifests(folder: Path) -> bool:
+    """Whether any part has one."""
+    return any(os.path.lexists(x / MANIFEST) for x in part_directories(folder))
 
 
-def read_part(path: Path) -> Part:
+def read_parts(folder: Path, config: Config) -> list[Part]:
+    return [read_part(path, config) for path in part_directories(folder)]
+
+
+def read_part(path: Path, config: Config) -> Part:
     """Reads a manifest, which another process may be appending to.
 
     A last line without its end is what an append leaves that is under way or was
-    killed: it is left out. A ValueError says what else is wrong.
+    killed: it is left out. A ValueError says what else is wrong, also where the part
+    was written for another config.
     """
     # Before the manifest: all of these but the last are then listed in it.
-    present = {file.name for file in path.glob("chunk-*.nc")}
+    present = chunk_files(path)
     manifest = path / MANIFEST
-    content = manifest.read_bytes() if manifest.exists() else b""
-    size = content.rfind(b"\n") + 1
-    entries = [
-        _parse_line(manifest, index, line)
-        for index, line in enumerate(content[:size].splitlines(keepends=True))
-    ]
-    chunks = tuple(entry for entry in entries if entry["kind"] == "chunk")
+    content = b""
+    with contextlib.suppress(FileNotFoundError):
+        content, _ = read_file(manifest)
+    content = content[: content.rfind(b"\n") + 1]
+    sessions: list[dict[str, Any]] = []
+    chunks: list[dict[str, Any]] = []
+    marked = True
+    for index, line in enumerate(content.splitlines(keepends=True)):
+        entry = _parse_line(manifest, index, line)
+        try:
+            # A name that a chunk does not have might lead out of the folder.
+            check_entry(entry, chunk_name(len(chunks)))
+        except ValueError as error:
+            raise ValueError(
+                f"Line {index + 1} of {manifest} is not one that jaxflow writes: "
+                f"{error}. Restore it from a copy, or delete {path} and its runs are "
+                "computed again."
+            ) from error
+        marked &= _belongs(manifest, index, entry, config)
+        (chunks if entry["kind"] == "chunk" else sessions).append(entry)
     unlisted = present - {chunk["file"] for chunk in chunks}
     # A process that was killed between a chunk and its line leaves exactly this one.
-    if entries:
+    if content:
         unlisted.discard(chunk_name(len(chunks)))
     if unlisted:
         some = ", ".join(sorted(unlisted)[:3])
@@ -181,13 +93,24 @@ def read_part(path: Path) -> Part:
             f"({some}): the manifest is gone or has lost lines. Restore it from a "
             f"copy, or delete {path} and its runs are computed again."
         )
-    sessions = tuple(entry for entry in entries if entry["kind"] == "session")
-    return Part(path, sessions, chunks, size)
+    return Part(path, tuple(sessions), tuple(chunks), content, marked)
 
 
-def _parse_line(manifest: Path, index: int, line: bytes) -> dict[str, Any]:
+def unmarked_warning(folder: Path, parts: list[Part]) -> str | None:
+    """What a user should know of a folder of the format before, if this is one."""
+    names = ", ".join(part.path.name for part in parts if not part.marked)
+    if not names:
+        return None
+    return (
+        f"{folder} was made by a version of jaxflow whose parts did not say to which "
+        f"config they belong. Nothing here tells whether {names} was copied from "
+        "another folder."
+    )
+
+
+def _parse_line(manifest: Path, index: int, line: bytes) -> Any:
     try:
-        entry = json.loads(line)["entry"][1]
+        entry = parse(line)["entry"][1]
         if manifest_line(index, entry) == line:
             return entry
     except (ValueError, KeyError, TypeError, IndexError):
@@ -199,30 +122,17 @@ def _parse_line(manifest: Path, index: int, line: bytes) -> dict[str, Any]:
     )
 
 
-def check_chunk(file: Path, chunk: dict[str, Any], *, contents: bool) -> None:
-    """A ValueError if a chunk is not the file that its line describes: missing, of
-    another size or, where `contents` are read, with another checksum."""
-    advice = (
-        f"Restore it from a copy, or delete {file.parent} and its runs are computed "
-        "again."
+def _belongs(manifest: Path, index: int, entry: dict[str, Any], config: Config) -> bool:
+    """Whether a line says that it is of this config; a ValueError if it is of another.
+    A folder of the format before has lines that say nothing."""
+    if "config" not in entry and config.format == UNMARKED:
+        return False
+    if entry.get("config") == config.sha256:
+        return True
+    part = manifest.parent
+    raise ValueError(
+        f"{part} belongs to another folder: line {index + 1} of {MANIFEST} was written "
+        f"for the config {entry.get('config', 'unknown')[:12]}, and {part.parent} is "
+        f"of the config {config.sha256[:12]}. Move {part.name} back to where it came "
+        "from, or delete it."
     )
-    try:
-        size = file.stat().st_size
-    except FileNotFoundError as error:
-        raise ValueError(
-            f"{file} is missing, but {MANIFEST} lists it. {advice}"
-        ) from error
-    if size != chunk["bytes"]:
-        what = "truncated" if size < chunk["bytes"] else "too long"
-        raise ValueError(
-            f"{file} is {what}: {size} of {chunk['bytes']} bytes. {advice}"
-        )
-    if contents and file_digest(file) != chunk["sha256"]:
-        raise ValueError(
-            f"{file} was changed: its checksum is not the one in {MANIFEST}. {advice}"
-        )
-
-
-def file_digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

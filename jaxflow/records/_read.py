@@ -3,31 +3,64 @@
 import dataclasses
 import functools
 import hashlib
+import math
 import os
+import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ._chunk import ID, RUN, check_schema, common_dtype, decode, optional
-from ._manifest import CONFIG, Part, canonical, check_chunk, read_config, read_parts
+from ._canonical import canonical
+from ._chunk import ID, RUN, check_schema, common_dtype, optional
+from ._chunk_file import check_contents, check_size, open_chunk, read_contents
+from ._config import CONFIG, has_config, read_config
+from ._inside import Stamp, folder_path
+from ._manifest import Part, read_parts, unmarked_warning
+from ._netcdf import decode
 
 
 @dataclasses.dataclass(frozen=True)
 class _Source:
-    """A chunk file and which of its runs count.
+    """A chunk and which of its runs count.
 
-    - `rows`: their indices, or None for all of them.
+    - `file`: where it lies.
+    - `chunk`: its entry in the manifest.
+    - `rows`: the indices of the runs, or None for all of them.
+    - `seen`: when its checksum was found right, the stamp of the file.
     """
 
     file: Path
-    sha256: str
-    ids: list[str]
+    chunk: dict[str, Any]
     rows: list[int] | None
+    seen: Stamp | None = None
 
-    def read(self, dtypes: dict[str, np.dtype]) -> dict[str, np.ndarray]:
-        arrays = decode(self.file, dtypes)
+    @property
+    def ids(self) -> list[str]:
+        ids = self.chunk["ids"]
+        return ids if self.rows is None else [ids[row] for row in self.rows]
+
+    def read(self, *, verify: bool) -> dict[str, np.ndarray]:
+        """All variables; the file is opened once, and read once."""
+        variables = self.chunk["variables"]
+        if verify:
+            content = read_contents(self.file, self.chunk)
+            return self._rows(decode(self.file, content, variables))
+        with open_chunk(self.file, self.chunk) as (stream, _):
+            return self._rows(decode(self.file, stream, variables))
+
+    def read_one(self, name: str) -> np.ndarray:
+        """One variable, of a file whose checksum was right, unless that was not asked
+        for. Where it is not the file that was seen then, it is compared again."""
+        variables = {name: self.chunk["variables"][name]}
+        with open_chunk(self.file, self.chunk) as (stream, now):
+            if self.seen in (None, now):
+                return self._rows(decode(self.file, stream, variables))[name]
+        content = read_contents(self.file, self.chunk)
+        return self._rows(decode(self.file, content, variables))[name]
+
+    def _rows(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if self.rows is None:
             return arrays
         return {name: array[self.rows] for name, array in arrays.items()}
@@ -57,41 +90,54 @@ def open_records(
     - `ids`: of the runs that are wanted, at least one; left out, all. Only chunks that
         hold one of them are decoded.
     - `lazy`: variables are dask arrays with a block per chunk, and no chunk is opened
-        before its values are needed. Otherwise they are read now, into NumPy arrays.
+        before its values are needed, then once for each variable. Otherwise they are
+        read now, into NumPy arrays, each chunk once.
     - `verify`: reads every chunk once and compares it with its checksum. Otherwise only
         its presence and its size are checked.
 
     Raises a FileNotFoundError if there is no folder; a ValueError if there are no runs
     in it, or not those of `ids`, if chunks do not fit together, or, with the file's
-    name and what is wrong, if the config, a manifest or a chunk is damaged.
+    name and what is wrong, if the config, a manifest or a chunk is damaged, belongs to
+    another folder, or leads out of this one. Warns of a folder whose parts do not say
+    to which config they belong (format 1).
     """
+    return read_folder(path, ids=ids, load=0 if lazy else math.inf, verify=verify)
+
+
+def read_folder(
+    path: str | os.PathLike[str],
+    *,
+    ids: Collection[str] | None,
+    load: int | float,
+    verify: bool,
+) -> Any:
+    """What `open_records` returns: in memory where it takes at most `load` bytes there,
+    lazily where it takes more."""
     if ids is not None and len(ids) == 0:
         raise ValueError("ids must name at least one run, or be left out for all.")
-    folder = Path(path).absolute()
+    folder = folder_path(path)
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder}.")
-    if not (folder / CONFIG).exists():
+    if not has_config(folder):
         raise ValueError(
             f"{folder} is not a folder of records: it has no {CONFIG}. "
             "`open_folder` makes one."
         )
     xarray = optional("xarray")
     config = read_config(folder)
-    parts = read_parts(folder)
-    chunks = [(part, chunk) for part in parts for chunk in part.chunks]
+    parts = read_parts(folder, config)
+    if warning := unmarked_warning(folder, parts):
+        warnings.warn(warning, stacklevel=3)
+    chunks = [
+        (part.path / chunk["file"], chunk) for part in parts for chunk in part.chunks
+    ]
     if not chunks:
         raise ValueError(f"{folder} holds no finished runs yet.")
 
     first: dict[str, Any] = chunks[0][1]["variables"]
-    for part, chunk in chunks:
-        file = part.path / chunk["file"]
+    for file, chunk in chunks:
         check_schema(first, chunk["variables"], str(file))
-        check_chunk(file, chunk, contents=verify)
-    dtypes = {
-        name: common_dtype([chunk["variables"][name] for _, chunk in chunks])
-        for name in first
-    }
-    shapes = {name: tuple(first[name]["shape"][1:]) for name in first}
+        check_size(file, chunk)
     sources = _sources(chunks, None if ids is None else set(ids))
     names = [name for source in sources for name in source.ids]
     if ids is not None and (missing := set(ids).difference(names)):
@@ -99,26 +145,63 @@ def open_records(
             f"{folder} holds {len(names)} of the {len(set(ids))} runs asked for, and "
             f"not {min(missing)!r}."
         )
-    arrays = (_lazy if lazy else _eager)(sources, dtypes, shapes)
+    layout = _Layout.of([chunk["variables"] for _, chunk in chunks])
+    eager = layout.bytes_of(len(names)) <= load
+    if verify:
+        # What is decoded now is compared then.
+        apart = {source.file for source in sources} if eager else set()
+        seen = {
+            file: check_contents(file, chunk)
+            for file, chunk in chunks
+            if file not in apart
+        }
+        sources = [dataclasses.replace(x, seen=seen.get(x.file)) for x in sources]
+    arrays = _eager(sources, layout, verify=verify) if eager else _lazy(sources, layout)
     return xarray.Dataset(
         {name: (first[name]["dims"], array) for name, array in arrays.items()},
         coords={ID: (RUN, np.asarray(names, str))},
         attrs={
             **_common_attrs([chunk["attrs"] for _, chunk in chunks]),
-            "config": canonical("config", config),
+            "config": canonical("config", config.values),
             "provenance": _sessions(parts),
         },
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class _Layout:
+    """What the variables of all chunks are together.
+
+    - `dtypes`: by variable; strings are as wide as the widest.
+    - `shapes`: by variable, after the axis of the runs.
+    """
+
+    dtypes: dict[str, np.dtype]
+    shapes: dict[str, tuple[int, ...]]
+
+    @classmethod
+    def of(cls, variables: Sequence[dict[str, Any]]) -> "_Layout":
+        first = variables[0]
+        return cls(
+            {name: common_dtype([x[name] for x in variables]) for name in first},
+            {name: tuple(first[name]["shape"][1:]) for name in first},
+        )
+
+    def bytes_of(self, runs: int) -> int:
+        return runs * sum(
+            dtype.itemsize * math.prod(self.shapes[name])
+            for name, dtype in self.dtypes.items()
+        )
+
+
 def _sources(
-    chunks: Sequence[tuple[Part, dict[str, Any]]], wanted: set[str] | None
+    chunks: Sequence[tuple[Path, dict[str, Any]]], wanted: set[str] | None
 ) -> list[_Source]:
     """Where the wanted runs are. Two processes may have computed the same run; their
     results are the same, and the first counts."""
     seen: set[str] = set()
     sources = []
-    for part, chunk in chunks:
+    for file, chunk in chunks:
         ids = chunk["ids"]
         rows = [
             row
@@ -128,37 +211,29 @@ def _sources(
         seen.update(ids)
         if rows:
             sources.append(
-                _Source(
-                    part.path / chunk["file"],
-                    chunk["sha256"],
-                    [ids[row] for row in rows],
-                    None if len(rows) == len(ids) else rows,
-                )
+                _Source(file, chunk, None if len(rows) == len(ids) else rows)
             )
     return sources
 
 
 def _eager(
-    sources: list[_Source],
-    dtypes: dict[str, np.dtype],
-    shapes: dict[str, tuple[int, ...]],
+    sources: list[_Source], layout: _Layout, *, verify: bool
 ) -> dict[str, np.ndarray]:
     runs = sum(len(source.ids) for source in sources)
-    arrays = {name: np.empty((runs, *shapes[name]), dtypes[name]) for name in dtypes}
+    arrays = {
+        name: np.empty((runs, *layout.shapes[name]), dtype)
+        for name, dtype in layout.dtypes.items()
+    }
     start = 0
     for source in sources:
         stop = start + len(source.ids)
-        for name, values in source.read(dtypes).items():
+        for name, values in source.read(verify=verify).items():
             arrays[name][start:stop] = values
         start = stop
     return arrays
 
 
-def _lazy(
-    sources: list[_Source],
-    dtypes: dict[str, np.dtype],
-    shapes: dict[str, tuple[int, ...]],
-) -> dict[str, Any]:
+def _lazy(sources: list[_Source], layout: _Layout) -> dict[str, Any]:
     """One array by `map_blocks`, whose cost does not grow with the number of chunks as
     that of a concatenation does."""
     dask_array = optional("dask.array")
@@ -166,10 +241,11 @@ def _lazy(
     # Equal graphs have equal names: dask takes arrays of the same name for the same.
     token = hashlib.sha256()
     for source in sources:
-        token.update(f"{source.file.absolute()} {source.sha256} {source.rows}".encode())
+        sha256 = source.chunk["sha256"]
+        token.update(f"{source.file} {sha256} {source.rows}".encode())
     arrays = {}
-    for name, dtype in dtypes.items():
-        shape = shapes[name]
+    for name, dtype in layout.dtypes.items():
+        shape = layout.shapes[name]
         arrays[name] = dask_array.map_blocks(
             functools.partial(_block, sources, name, dtype),
             chunks=(runs, *((size,) for size in shape)),
@@ -187,7 +263,7 @@ def _block(
     block_id: tuple[int, ...] | None = None,
 ) -> np.ndarray:
     assert block_id is not None
-    return sources[block_id[0]].read({name: dtype})[name]
+    return sources[block_id[0]].read_one(name).astype(dtype, copy=False)
 
 
 def _common_attrs(attrs: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -611,7 +611,8 @@ def test_what_a_killed_process_leaves_is_removed(tmp_path):
 
 
 class FailingCalls:
-    """Makes call number `at` of the functions that write fail, if there are so many."""
+    """Makes call number `at` of the functions that write fail, if there are so many.
+    To open a file for reading takes no space."""
 
     def __init__(self, monkeypatch, at, code):
         self.left, self.code, self.failed = at, code, False
@@ -620,6 +621,8 @@ class FailingCalls:
 
     def wrap(self, name, call):
         def wrapped(*arguments, **keywords):
+            if name == "open" and not arguments[1] & (os.O_WRONLY | os.O_RDWR):
+                return call(*arguments, **keywords)
             if name == "pwrite" and self.left == 1:
                 # A disk that fills up takes what it can, then refuses the rest.
                 self.left -= 1
