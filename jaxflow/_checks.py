@@ -4,6 +4,8 @@ Shapes are known even while tracing; values are looked at only when they are con
 so that the same constructors serve `jax.jit` and `jax.vmap`.
 """
 
+import contextlib
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -17,16 +19,25 @@ def is_concrete(*arrays: Any) -> bool:
     return not any(isinstance(x, jax.core.Tracer) for x in arrays)
 
 
+def untraced(*values: Any) -> AbstractContextManager[Any]:
+    """A context in which concrete `values` stay concrete. Inside jit, whatever passes
+    through jax.numpy otherwise turns into a tracer, constants too."""
+    if is_concrete(*jax.tree.leaves(values)):
+        return jax.ensure_compile_time_eval()
+    return contextlib.nullcontext()
+
+
 def as_float_array(name: str, value: Any, ndim: int) -> Array:
     """`value` as a floating-point array with `ndim` axes, none of them empty."""
-    try:
-        array = jnp.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{name} must be an array of numbers, got {type(value).__name__}."
-        ) from error
-    if jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == bool:
-        array = array.astype(jnp.result_type(float))
+    with untraced(value):
+        try:
+            array = jnp.asarray(value)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(
+                f"{name} must be an array of numbers, got {type(value).__name__}."
+            ) from error
+        if jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == bool:
+            array = array.astype(jnp.result_type(float))
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise ValueError(f"{name} must be real numbers, got dtype {array.dtype}.")
     if array.ndim != ndim:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._checks import as_float_array, is_concrete
+from .._checks import as_float_array, is_concrete, untraced
 from .._types import ArrayLike, Examples
 from .inputs import (
     AbstractInputs,
@@ -58,13 +58,13 @@ class Dataset(eqx.Module):
         dtype = jnp.result_type(inputs.dtype, targets.dtype)
         if is_concrete(targets) and not np.any(np.asarray(targets)):
             raise ValueError("y must not be all zeros: there is nothing to learn.")
-        self.inputs = _cast(inputs, dtype)
         self.targets = targets.astype(dtype)
-        self.reduced, self.directions = self.inputs, None
-        if isinstance(inputs, DenseInputs) and inputs is not x and is_concrete(x):
-            # Also inside jit, where jax.numpy would otherwise trace a constant.
-            with jax.ensure_compile_time_eval():
-                self.reduced, self.directions = _cheapest(_cast(inputs, dtype))
+        with untraced(inputs):
+            self.inputs = _cast(inputs, dtype)
+            self.reduced, self.directions = self.inputs, None
+            given_as_array = isinstance(inputs, DenseInputs) and inputs is not x
+            if given_as_array and is_concrete(inputs.x):
+                self.reduced, self.directions = _cheapest(self.inputs)
 
     @property
     def num_examples(self) -> int:
