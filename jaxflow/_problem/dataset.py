@@ -4,12 +4,11 @@ import math
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._checks import as_float_array, is_concrete, untraced
+from .._checks import as_float_array, cast, is_concrete, untraced
 from .._types import ArrayLike, Examples
 from .inputs import (
     AbstractInputs,
@@ -48,7 +47,8 @@ class Dataset(eqx.Module):
     directions: Float[Array, "m d"] | None
 
     def __init__(self, x: ArrayLike | AbstractInputs, y: ArrayLike):
-        inputs = x if isinstance(x, AbstractInputs) else DenseInputs(x)
+        given_as_array = not isinstance(x, AbstractInputs)
+        inputs: Any = x if isinstance(x, AbstractInputs) else DenseInputs(x)
         targets = as_float_array("y", y, 1)
         if targets.shape[0] != inputs.num_examples:
             raise ValueError(
@@ -60,11 +60,10 @@ class Dataset(eqx.Module):
             raise ValueError("y must not be all zeros: there is nothing to learn.")
         self.targets = targets.astype(dtype)
         with untraced(inputs):
-            self.inputs = _cast(inputs, dtype)
-            self.reduced, self.directions = self.inputs, None
-            given_as_array = isinstance(inputs, DenseInputs) and inputs is not x
+            self.inputs = inputs = cast(inputs, dtype)
+            self.reduced, self.directions = inputs, None
             if given_as_array and is_concrete(inputs.x):
-                self.reduced, self.directions = _cheapest(self.inputs)
+                self.reduced, self.directions = _cheapest(inputs)
 
     @property
     def num_examples(self) -> int:
@@ -81,10 +80,6 @@ class Dataset(eqx.Module):
             f"Dataset(n={self.num_examples}, inputs={type(self.inputs).__name__}, "
             f"geometry={self.geometry!r}, dtype={self.targets.dtype})"
         )
-
-
-def _cast(inputs: Any, dtype: Any) -> Any:
-    return jax.tree.map(lambda array: array.astype(dtype), inputs)
 
 
 def _cheapest(

@@ -15,7 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .._checks import as_float_array, check_positive
+from .._checks import as_float_array, check_kind, check_positive
 from .._linalg import product
 from .._types import (
     ArrayLike,
@@ -84,6 +84,8 @@ class Network(eqx.Module):
 
 def check_fit(data: Dataset, network: Network) -> None:
     """Raises a ValueError unless the network's weights belong to these inputs."""
+    check_kind("data", data, Dataset, "jaxflow.Dataset(x, y)")
+    check_kind("network", network, Network, "jaxflow.Network(w, a)")
     expected = data.inputs.num_coordinates
     if network.w.shape[1] != expected:
         raise ValueError(
@@ -129,6 +131,7 @@ def velocity(data: Dataset, network: Network) -> tuple[Weights, Neurons]:
 
 def squared_norms(data: Dataset, network: Network) -> Neurons:
     """‖w_j‖², shape (p,)."""
+    check_fit(data, network)
     if network.squared_norm is not None:
         return network.squared_norm
     return data.inputs.squared_norms(network.w)
