@@ -68,7 +68,7 @@ def as_float_array(name: str, value: Any, ndim: int) -> Array:
     return array
 
 
-def _numbers(name: str, value: Any, kind: str) -> np.ndarray | None:
+def check_real(name: str, value: Any, kind: str = "real") -> np.ndarray | None:
     """Concrete `value` as real numbers of NumPy, of any shape; None where it is traced.
 
     Raises a ValueError for what is no number: booleans, text and None too, which NumPy
@@ -116,7 +116,7 @@ def check_positive(
     """Every entry of a concrete `value` is > 0 (≥ 0 if not `strictly`), and finite
     unless told otherwise."""
     kind = "positive" if strictly else "non-negative"
-    array = _numbers(name, value, kind)
+    array = check_real(name, value, kind)
     if array is None:
         return
     good = array > 0 if strictly else array >= 0
@@ -134,7 +134,7 @@ def check_between(
 ) -> None:
     """Every entry of a concrete `value` lies between `low` and `high`; `ends` holds
     "[" and "]" where the lower and the upper end may be taken."""
-    array = _numbers(name, value, "real")
+    array = check_real(name, value)
     if array is None:
         return
     above = array >= low if "[" in ends else array > low
