@@ -4,10 +4,9 @@ Shapes are known even while tracing; values are looked at only when they are con
 so that the same constructors serve `jax.jit` and `jax.vmap`.
 """
 
-import contextlib
 import numbers
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,25 +21,29 @@ def is_concrete(*arrays: Any) -> bool:
     return not any(isinstance(x, jax.core.Tracer) for x in arrays)
 
 
-def untraced(*values: Any) -> AbstractContextManager[Any]:
-    """A context in which concrete `values` stay concrete. Inside jit, whatever passes
+def untraced(function: Callable[..., Any], *values: Any) -> Any:
+    """`function(*values)`, concrete where the values are. Inside jit, whatever passes
     through jax.numpy otherwise turns into a tracer, constants too."""
-    if is_concrete(*jax.tree.leaves(values)):
-        return jax.ensure_compile_time_eval()
-    return contextlib.nullcontext()
+    result = function(*values)
+    if is_concrete(*jax.tree.leaves(result)):
+        return result
+    if not is_concrete(*jax.tree.leaves(values)):
+        return result
+    # Only here: as a rule this compiles what would be a copy otherwise.
+    with jax.ensure_compile_time_eval():
+        return function(*values)
 
 
 def as_float_array(name: str, value: Any, ndim: int) -> Array:
     """`value` as a floating-point array with `ndim` axes, none of them empty."""
-    with untraced(value):
-        try:
-            array = jnp.asarray(value)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise ValueError(
-                f"{name} must be an array of numbers, got {type(value).__name__}."
-            ) from error
-        if jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == bool:
-            array = array.astype(jnp.result_type(float))
+    try:
+        array = untraced(jnp.asarray, value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(
+            f"{name} must be an array of numbers, got {type(value).__name__}."
+        ) from error
+    if jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == bool:
+        array = untraced(lambda given: given.astype(jnp.result_type(float)), array)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise ValueError(f"{name} must be real numbers, got dtype {array.dtype}.")
     if array.ndim != ndim:
@@ -172,12 +175,11 @@ def as_scalar(
     """`value` as an array without axes, > 0 (≥ 0 if not `strictly`), and finite unless
     told otherwise."""
     check_positive(name, value, strictly=strictly, finite=finite)
-    with untraced(value):
-        try:
-            array = jnp.asarray(value)
-        except (TypeError, OverflowError):
-            # Fractions, and integers beyond 64 bits.
-            array = jnp.asarray(np.asarray(value, float))
+    try:
+        array = untraced(jnp.asarray, value)
+    except (TypeError, OverflowError):
+        # Fractions, and integers beyond 64 bits.
+        array = untraced(jnp.asarray, np.asarray(value, float))
     if array.ndim != 0:
         raise ValueError(
             f"{name} must be one number, got shape {array.shape}. Several come from "
@@ -283,8 +285,7 @@ def check_choice(name: str, value: Any, choices: Any) -> None:
 def check_times(times: Any, dtype: Any) -> Float[Array, " T"]:
     """`times` in the precision of a run: finite, ≥ 0 and increasing where concrete."""
     array = as_float_array("times", times, 1)
-    with untraced(array):
-        cast = array.astype(dtype)
+    cast = untraced(lambda given: given.astype(dtype), array)
     if is_concrete(array):
         values = np.asarray(array)
         if values[0] < 0:

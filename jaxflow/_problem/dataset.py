@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -59,10 +60,11 @@ class Dataset(eqx.Module):
         if is_concrete(targets) and not np.any(np.asarray(targets)):
             raise ValueError("y must not be all zeros: there is nothing to learn.")
         self.targets = targets.astype(dtype)
-        with untraced(inputs):
-            self.inputs = inputs = cast(inputs, dtype)
-            self.reduced, self.directions = inputs, None
-            if given_as_array and is_concrete(inputs.x):
+        self.inputs = inputs = untraced(lambda given: cast(given, dtype), inputs)
+        self.reduced, self.directions = inputs, None
+        if given_as_array and is_concrete(inputs.x):
+            # Also inside jit, where jax.numpy would otherwise trace a constant.
+            with jax.ensure_compile_time_eval():
                 self.reduced, self.directions = _cheapest(inputs)
 
     @property

@@ -109,11 +109,13 @@ def predict(data: Dataset, network: Network) -> Examples:
 
 def residuals(data: Dataset, network: Network) -> Examples:
     """r_i = y_i − h(x_i), shape (n,)."""
+    check_fit(data, network)
     return data.targets - predict(data, network)
 
 
 def loss(data: Dataset, network: Network) -> Scalar:
     """L = (1/2n) Σ_i r_i² (eq. 2)."""
+    check_fit(data, network)
     return half_mean_square(residuals(data, network), data.num_examples)
 
 

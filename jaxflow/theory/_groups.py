@@ -142,7 +142,8 @@ class GroupFlow(eqx.Module):
 
     def loss(self, tau: Number) -> Array:
         """L_j = (1/2k) Σ r_i² over the group (eq. 68)."""
-        return 0.5 * jnp.asarray(self.target_norm) ** 2 * self.relative_loss(tau)
+        relative = self.relative_loss(tau)
+        return 0.5 * jnp.asarray(self.target_norm) ** 2 * relative
 
     def time_at(self, level: Number) -> Array:
         """τ at which the relative loss has fallen to `level` in (0, 1), by bisection.

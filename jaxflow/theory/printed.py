@@ -116,21 +116,21 @@ def group_bounds(
     )
 
 
-def check_flow(t: Number, flow: GroupFlow) -> None:
+def _check_flow(t: Number, flow: GroupFlow) -> None:
     check_kind("flow", flow, GroupFlow, "theory.GroupFlow(log_np=10.0)")
     check_positive("t", t, strictly=False)
 
 
 def cosine(t: Number, n: Number, p: Number, flow: GroupFlow) -> Array:
     """cos(w_j, s_j y) as eq. 53 prints it, with twice the rate of eq. 52."""
-    check_flow(t, flow)
+    _check_flow(t, flow)
     rate = 2 * flow.target_norm / jnp.sqrt(number_of_pairs(n, p))
     return jnp.tanh(rate * t + jnp.arctanh(jnp.asarray(flow.cosine)))
 
 
 def squared_norm(t: Number, n: Number, p: Number, flow: GroupFlow) -> Array:
     """‖w_j(t)‖² as eq. 55/67 print it, with c_n = 2‖D_j‖/√(np); t in flow time."""
-    check_flow(t, flow)
+    _check_flow(t, flow)
     root = jnp.sqrt(number_of_pairs(n, p))
     rate = 2 * flow.target_norm / root
     ceiling = root * flow.target_norm
