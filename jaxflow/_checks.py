@@ -29,7 +29,6 @@ def untraced(function: Callable[..., Any], *values: Any) -> Any:
         return result
     if not is_concrete(*jax.tree.leaves(values)):
         return result
-    # Only here: as a rule this compiles what would be a copy otherwise.
     with jax.ensure_compile_time_eval():
         return function(*values)
 
