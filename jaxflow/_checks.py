@@ -4,6 +4,7 @@ Shapes are known even while tracing; values are looked at only when they are con
 so that the same constructors serve `jax.jit` and `jax.vmap`.
 """
 
+import functools
 import numbers
 import os
 from collections.abc import Callable
@@ -103,13 +104,13 @@ def _is_real(dtype: Any) -> bool:
 
 
 def cast(tree: Any, dtype: Any) -> Any:
-    """The floating-point arrays of `tree` as `dtype`."""
+    """The floating-point arrays of `tree` as `dtype`; concrete ones stay so."""
 
     def converted(leaf: Any) -> Any:
         floating = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
         return leaf.astype(dtype) if floating else leaf
 
-    return jax.tree.map(converted, tree)
+    return untraced(functools.partial(jax.tree.map, converted), tree)
 
 
 def check_positive(

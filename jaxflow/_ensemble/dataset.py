@@ -41,11 +41,6 @@ def check_names(names: Iterable[str], methods: Iterable[AbstractMethod]) -> None
                 f"observable {name!r} is a variable of every ensemble; give yours "
                 "another name."
             )
-        if "/" in name:
-            raise ValueError(
-                f"observable {name!r} must not hold a '/', which netCDF takes for a "
-                "group; give it another name."
-            )
         stem, _, axis = name.rpartition("_")
         if axis.isdecimal() and stem in names:
             raise ValueError(

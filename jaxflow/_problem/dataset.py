@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._checks import as_float_array, cast, is_concrete, untraced
+from .._checks import as_float_array, cast, is_concrete
 from .._types import ArrayLike, Examples
 from .inputs import (
     AbstractInputs,
@@ -60,7 +60,7 @@ class Dataset(eqx.Module):
         if is_concrete(targets) and not np.any(np.asarray(targets)):
             raise ValueError("y must not be all zeros: there is nothing to learn.")
         self.targets = targets.astype(dtype)
-        self.inputs = inputs = untraced(lambda given: cast(given, dtype), inputs)
+        self.inputs = inputs = cast(inputs, dtype)
         self.reduced, self.directions = inputs, None
         if given_as_array and is_concrete(inputs.x):
             # Also inside jit, where jax.numpy would otherwise trace a constant.
