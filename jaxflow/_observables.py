@@ -21,6 +21,7 @@ from jaxtyping import Array
 from . import theory
 from ._snapshot import Snapshot
 from ._types import Neurons, Scalar
+from .theory._domains import check_snapshot
 
 # What it returns is recorded at each time: an array, or a tree of arrays.
 Observable = Callable[[Snapshot], Any]
@@ -67,11 +68,13 @@ def squared_norm(s: Snapshot) -> Neurons:
 
 def largest_kernel_eigenvalue(s: Snapshot) -> Scalar:
     """λ_max of the tangent kernel: descent bounces at learning rates above 2/λ_max."""
+    check_snapshot(s)
     return s.tangent_kernel.largest
 
 
 def smallest_kernel_eigenvalue(s: Snapshot) -> Scalar:
     """λ_min of the tangent kernel: late in a run μ tends to 2 λ_min."""
+    check_snapshot(s)
     return s.tangent_kernel.smallest
 
 

@@ -1,14 +1,15 @@
 """`simulate`: one trajectory of one network."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from ._checks import check_times
+from ._checks import check_kind, check_times, is_concrete
 from ._methods.base import AbstractMethod
 from ._observables import OBSERVABLES, Observable
 from ._problem.dataset import Dataset
@@ -57,18 +58,39 @@ def simulate(
     diverges raises nothing.
 
     **Raises:** a ValueError, before anything is compiled, when shapes do not fit or
-    `times` are not increasing non-negative numbers.
+    `times` are not increasing non-negative numbers. Inside `jax.jit`, where numbers are
+    not known, bad times or a bad learning rate are an outcome, `Results.bad_times`, and
+    all numbers NaN.
     """
-    _check_kinds(data, network, method)
     check_fit(data, network)
+    check_kind("method", method, AbstractMethod, "jaxflow.GradientFlow(rtol=1e-6)")
     dtype = jnp.result_type(data.targets.dtype, network.w.dtype)
-    times = check_times(times).astype(dtype)
+    times = check_times(times, dtype)
+    method.check_times(times)
     stops, observers = check_stops(stop), check_observers(observe)
     data, network = jax.tree.map(
         lambda leaf: leaf.astype(dtype), (data, network), is_leaf=eqx.is_array
     )
     dynamics = Dynamics(method, stops)
-    return _simulate(data, network, dynamics, times, observers, *counts(data, network))
+    rest = (observers, *counts(data, network))
+    if is_concrete(times, *jax.tree.leaves(method)):
+        return _simulate(data, network, dynamics, times, *rest)
+    # Values are not known yet: where they turn out to be bad, a run of no duration.
+    good = jnp.all(jnp.isfinite(times)) & (times[0] >= 0) & jnp.all(jnp.diff(times) > 0)
+    good &= method.admits(times)
+    times = jnp.where(good, times, 0)
+    return _where(good, _simulate(data, network, dynamics, times, *rest))
+
+
+def _where(good: Bool[Array, ""], solution: Solution) -> Solution:
+    """The solution, or one without any number in it."""
+
+    def masked(leaf: Array) -> Array:
+        missing = jnp.nan if jnp.issubdtype(leaf.dtype, jnp.inexact) else -1
+        return jnp.where(good, leaf, jnp.asarray(missing, leaf.dtype))
+
+    result = Results.where(good, solution.result, Results.bad_times)
+    return eqx.tree_at(lambda s: s.result, jax.tree.map(masked, solution), result)
 
 
 def check_stops(stop: Any) -> tuple[AbstractStop, ...]:
@@ -92,6 +114,10 @@ def check_observers(observe: Any) -> "Observers":
             f"{type(observe).__name__}."
         )
     for name, function in observe.items():
+        if not isinstance(name, str) or not name:
+            raise ValueError(
+                f"names of observables must be text, such as 'share', got {name!r}."
+            )
         if not callable(function):
             raise ValueError(
                 f"observable {name!r} must be a function of a Snapshot, got "
@@ -149,7 +175,7 @@ class Recorder(eqx.Module):
         if self.view is not None:
             seen = cut(self.view, seen)
         for name, function in self.observers.functions.items():
-            rows[name] = jax.tree.map(_as_row, function(seen))
+            rows[name] = _as_rows(name, function(seen))
         return rows
 
 
@@ -167,9 +193,26 @@ def _always(
     return {name: getattr(seen, name) for name in _ALWAYS}
 
 
-def _as_row(value: Any) -> Array:
+def _as_rows(name: str, value: Any) -> Any:
+    """What an observable returned, as arrays."""
+    if not jax.tree.leaves(value):
+        raise ValueError(
+            f"observable {name!r} must return an array of numbers or a tree of them, "
+            f"got {value!r}."
+        )
+    return jax.tree.map(functools.partial(_as_row, name), value)
+
+
+def _as_row(name: str, value: Any) -> Array:
     """Booleans and small integers as int32, so that a row not reached can be −1."""
-    array = jnp.asarray(value)
+    try:
+        array = jnp.asarray(value)
+        if not jnp.issubdtype(array.dtype, jnp.number) and array.dtype != bool:
+            raise TypeError
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(
+            f"observable {name!r} must return numbers, got {value!r}."
+        ) from error
     if array.dtype == bool or jnp.issubdtype(array.dtype, jnp.integer):
         return array.astype(jnp.int32) if array.dtype.itemsize < 4 else array
     return array
@@ -293,16 +336,3 @@ def _masked(rows: Array, reached: Array) -> Array:
     reached = reached.reshape(-1, *[1] * (rows.ndim - 1))
     missing = jnp.nan if jnp.issubdtype(rows.dtype, jnp.inexact) else -1
     return jnp.where(reached, rows, jnp.asarray(missing, rows.dtype))
-
-
-def _check_kinds(data: Any, network: Any, method: Any) -> None:
-    for name, value, kind, example in (
-        ("data", data, Dataset, "jaxflow.Dataset(x, y)"),
-        ("network", network, Network, "jaxflow.Network(w, a)"),
-        ("method", method, AbstractMethod, "jaxflow.GradientFlow(rtol=1e-6)"),
-    ):
-        if not isinstance(value, kind):
-            raise ValueError(
-                f"{name} must be a {kind.__name__}, such as {example}; got "
-                f"{type(value).__name__}."
-            )

@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from ._checks import as_scalar
 from ._problem.dataset import Dataset
-from ._problem.network import Network
+from ._problem.network import Network, check_fit
 from ._problem.padding import resized
 from ._problem.run_problem import (
     Problem,
@@ -94,6 +95,9 @@ class Snapshot(eqx.Module):
         O(n³) for correlated inputs. Raises a ValueError when the network does not fit
         the data.
         """
+        check_fit(data, network)
+        if interaction is not None:
+            as_scalar("interaction", interaction, strictly=False)
         problem, weights, a = to_run_coordinates(
             data, network, *counts(data, network), reduce=True
         )

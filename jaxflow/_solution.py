@@ -42,6 +42,11 @@ class Results(eqx.Enumeration):
         "The run stopped because the residuals have fallen to the rounding of the "
         "arithmetic: the loss has no meaning any more. Use float64 to go on."
     )
+    bad_times: Any = (
+        "Nothing was run: the times, which were not known before jax.jit had compiled "
+        "the run, are not finite, ≥ 0 and increasing, or a number of the method, such "
+        "as a learning rate, is not positive or takes too many steps to reach them."
+    )
 
 
 class Solution(eqx.Module):

@@ -13,7 +13,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._checks import as_scalar
+from ._checks import as_float_array, as_scalar, check_positive
 from ._problem.run_problem import Field, Problem
 from ._solution import Results
 from ._types import Number, Scalar
@@ -98,6 +98,8 @@ def certificate(targets: Float[Array, " n"], n: Number) -> Scalar:
 
     (The paper prints C_y⁻/(2n), the same for its targets, where C_y⁻ = 1.)
     """
+    targets = as_float_array("targets", targets, 1)
+    check_positive("n", n)
     sizes = jnp.abs(targets)
     return jnp.min(jnp.where(sizes > 0, sizes, jnp.inf)) ** 2 / (2 * n)
 

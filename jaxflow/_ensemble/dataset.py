@@ -33,6 +33,23 @@ def reserved_names(methods: Iterable[AbstractMethod]) -> frozenset[str]:
     return _ALWAYS | _COORDINATES | frozenset(COUNTS) | frozenset(declared)
 
 
+def check_names(names: Iterable[str], methods: Iterable[AbstractMethod]) -> None:
+    """Raises a ValueError for names of observables that a dataset cannot have."""
+    names, reserved = set(names), reserved_names(methods)
+    for name in names:
+        if name in reserved:
+            raise ValueError(
+                f"observable {name!r} is a variable of every ensemble; give yours "
+                "another name."
+            )
+        stem, _, axis = name.rpartition("_")
+        if axis.isdecimal() and stem in names:
+            raise ValueError(
+                f"observable {name!r} has the name that an axis of {stem!r} would "
+                "have; give one of the two another name."
+            )
+
+
 def row_dims(name: str, ndim: int) -> tuple[str, ...]:
     """The dimensions of a variable after that of the runs."""
     if ndim == 0:

@@ -10,22 +10,26 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from .._checks import check_choice, check_count, check_times
+from .._checks import (
+    check_choice,
+    check_count,
+    check_key,
+    check_size,
+    check_times,
+    is_concrete,
+)
 from .._methods.base import AbstractMethod
-from .._sampling.width_rule import width_rule
+from .._sampling.width_rule import check_epsilon, width_rule
 
 _LARGEST = 2**32 - 1
 
 
-def check_key(key: Any) -> None:
-    """Raises a ValueError unless `key` is one of jax's."""
-    typed = isinstance(key, jax.Array) and (
-        jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
-        or (key.dtype == np.uint32 and key.ndim == 1)
-    )
-    if not typed:
+def check_known(key: Any) -> None:
+    """Raises a ValueError where an ensemble is asked for within a traced function."""
+    if not is_concrete(key):
         raise ValueError(
-            f"key must be a jax.random.key such as jax.random.key(0), got {key!r}."
+            "simulate_ensemble compiles and writes by itself: call it outside jax.jit "
+            "and jax.vmap."
         )
 
 
@@ -39,9 +43,15 @@ def run_key(key: PRNGKeyArray, n: int, d: int, p: int, seed: int) -> PRNGKeyArra
 
     is the problem that `simulate_ensemble(key, …)` runs there, for every method.
     """
+    check_key(key)
     for name, value in (("n", n), ("d", d), ("p", p), ("seed", seed)):
-        if not 0 <= value <= _LARGEST:
-            raise ValueError(f"{name} must lie between 0 and {_LARGEST}, got {value}.")
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise ValueError(f"{name} must be an integer, got {value!r}.")
+        least = 0 if name == "seed" else 1
+        if not least <= value <= _LARGEST:
+            raise ValueError(
+                f"{name} must lie between {least} and {_LARGEST}, got {value}."
+            )
     for value in (n, d, p, seed):
         key = jax.random.fold_in(key, np.uint32(value))
     return key
@@ -91,6 +101,7 @@ def make_grid(
 ) -> Grid:
     """The grid that the arguments of `simulate_ensemble` ask for."""
     check_choice("grid", kind, ("product", "zip"))
+    check_epsilon(epsilon)
     ns, n_many = _counts("n", n)
     ds, d_many = _counts("d", d)
     given = None if p is None or callable(p) else _counts("p", p)
@@ -120,9 +131,10 @@ def make_grid(
     common = not callable(times)
     if common:
         first = _times(times, dtype)
-    for label in methods:
+    for label, method in methods.items():
         for t in triples:
             own = first if first is not None else _cell_times(times, t, dtype)
+            method.check_times(own)
             cells.append(Cell(t["n"], t["d"], t["p"], label, own))
     lengths = {cell.times.size for cell in cells}
     if len(lengths) > 1:
@@ -182,19 +194,25 @@ def _counts(name: str, value: Any) -> tuple[list[int], bool]:
     if isinstance(value, jax.Array | np.ndarray):
         value = value.tolist()
     if isinstance(value, range | list | tuple):
-        values = [check_count(name, v) for v in value]
+        values = [_check_number(name, v) for v in value]
         if not values:
             raise ValueError(f"{name} must hold at least one number, got none.")
         return values, True
-    return [check_count(name, value)], False
+    return [_check_number(name, value)], False
+
+
+def _check_number(name: str, value: Any) -> int:
+    return (
+        check_count(name, value, _LARGEST) if name == "d" else check_size(name, value)
+    )
 
 
 def _width(p: Callable[[int], int] | None, n: int, epsilon: float) -> int:
-    return width_rule(n, epsilon) if p is None else check_count("p(n)", p(n))
+    return width_rule(n, epsilon) if p is None else check_size("p(n)", p(n))
 
 
 def _times(times: Any, dtype: Any) -> np.ndarray:
-    return np.asarray(check_times(times)).astype(dtype)
+    return np.asarray(check_times(times, dtype))
 
 
 def _cell_times(times: Any, t: dict[str, int], dtype: Any) -> np.ndarray:
@@ -206,13 +224,20 @@ def check_seeds(seeds: Any) -> list[int]:
     if isinstance(seeds, jax.Array | np.ndarray):
         seeds = seeds.tolist()
     if isinstance(seeds, range | list | tuple):
-        for seed in seeds:
-            if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-                raise ValueError(f"seeds must be integers ≥ 0, got {seed!r}.")
+        seeds = [_check_seed(seed) for seed in seeds]
         if len(set(seeds)) < len(seeds) or not seeds:
             raise ValueError(f"seeds must be different and at least one, got {seeds}.")
-        return list(seeds)
-    return list(range(check_count("seeds", seeds)))
+        return seeds
+    return list(range(check_count("seeds", seeds, _LARGEST)))
+
+
+def _check_seed(seed: Any) -> int:
+    integer = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+    if not integer or not 0 <= seed <= _LARGEST:
+        raise ValueError(
+            f"seeds must be integers ≥ 0 and at most {_LARGEST}, got {seed!r}."
+        )
+    return int(seed)
 
 
 def check_methods(method: Any) -> tuple[dict[str, AbstractMethod], bool]:

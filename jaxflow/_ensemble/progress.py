@@ -18,6 +18,14 @@ class Progress:
     seconds_left: float | None
 
 
+def check_progress(target: Any) -> None:
+    if not (target is None or isinstance(target, bool) or callable(target)):
+        raise ValueError(
+            "progress must be True or False, for a bar or none, or a function of a "
+            f"jaxflow.Progress, got {target!r}."
+        )
+
+
 class Reporter:
     """Tells a callback, or a bar on stderr where that is a terminal."""
 

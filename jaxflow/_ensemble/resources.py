@@ -18,7 +18,12 @@ _SHARE = 0.75
 def device_mesh(devices: Any) -> Mesh:
     """The devices to use, along the one axis of the runs; by default all of this
     process."""
-    chosen = jax.local_devices() if devices is None else list(devices)
+    if devices is not None and not isinstance(devices, list | tuple | np.ndarray):
+        raise ValueError(
+            "devices must be a list of jax devices such as jax.local_devices()[:2], "
+            f"got {devices!r}."
+        )
+    chosen = jax.local_devices() if devices is None else list(np.ravel(devices))
     if not chosen:
         raise ValueError("devices must hold at least one jax device, got none.")
     for device in chosen:
@@ -32,6 +37,11 @@ def device_mesh(devices: Any) -> Mesh:
                 f"devices must belong to this process, such as jax.local_devices(); "
                 f"{device} belongs to process {device.process_index}."
             )
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(
+            f"devices must be different, got {chosen}. Runs are spread over the cores "
+            "of a device by themselves."
+        )
     return Mesh(np.array(chosen), (AXIS,))
 
 

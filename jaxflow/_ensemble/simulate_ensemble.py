@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 from jaxtyping import PRNGKeyArray
 
-from .._checks import check_positive, float_dtype
+from .._checks import as_folder, check_flag, check_positive, check_single, float_dtype
 from .._methods.base import Methods
 from .._observables import Observable
 from .._problem.dataset import Dataset
@@ -24,12 +24,20 @@ from .._types import ArrayLike, Counts, Devices, DTypeLike, Names
 from ..records._chunk import optional
 from .batches import Batcher, expected_work
 from .config import Configuration, check_accept, config_of
-from .dataset import reserved_names
+from .dataset import check_names
 from .engine import Engine
-from .grid import Cell, check_key, check_methods, check_seeds, make_grid, run_key
+from .grid import (
+    Cell,
+    check_key,
+    check_known,
+    check_methods,
+    check_seeds,
+    make_grid,
+    run_key,
+)
 from .plan_checks import PlanChecks
 from .program import Work, program
-from .progress import Progress, Reporter
+from .progress import Progress, Reporter, check_progress
 from .resources import available_bytes, cores, device_mesh
 from .storage import open_storage
 
@@ -142,25 +150,23 @@ def simulate_ensemble(
     """
     optional("xarray")
     check_key(key)
+    check_known(key)
     methods, labelled = check_methods(method)
     stops, observers = check_stops(stop), check_observers(observe)
-    reserved = reserved_names(methods.values())
-    for name in observers.functions:
-        if name in reserved:
-            raise ValueError(
-                f"observable {name!r} is a variable of every ensemble; give yours "
-                "another name."
-            )
+    check_names(observers.functions, methods.values())
     dtype = float_dtype(dtype)
     check_laws(inputs, targets, init)
     accepted = check_accept(accept)
     plan = make_grid(n, d, p, epsilon, methods, labelled, times, dtype, grid)
     seeds = check_seeds(seeds)
     if memory is not None:
+        check_single("memory", memory)
         check_positive("memory", memory)
+    check_progress(progress)
+    folder = None if folder is None else as_folder(folder)
     mesh = device_mesh(devices)
     on_cpu = mesh.devices.flat[0].platform == "cpu"
-    lockstep = not on_cpu if lockstep is None else lockstep
+    lockstep = not on_cpu if lockstep is None else check_flag("lockstep", lockstep)
     processes = jax.process_count()
     if processes > 1 and folder is None:
         raise ValueError(

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from .._problem.inputs import AbstractInputs
 from .._problem.run_problem import Problem
 from .._solution import Results
 from .._stops import AbstractStop
-from .._types import Declared, Neurons, Scalar, Weights
+from .._types import ArrayLike, Declared, Neurons, Scalar, Weights
 
 # (time, weights, a) -> the values to record there. A method whose pairs slide along
 # their kinks gives the multipliers, (p, n), as a fourth argument.
@@ -62,6 +62,14 @@ class AbstractMethod(eqx.Module):
     def rotation_invariant(self) -> bool:
         """Whether the trajectory of w in R^d is the same in any coordinates, so that
         the run may use a cheaper geometry than the user's."""
+
+    def check_times(self, times: ArrayLike) -> None:
+        """Raises a ValueError where concrete times are out of this method's reach."""
+
+    def admits(self, times: Float[Array, " T"]) -> Bool[Array, ""]:
+        """The same where times or numbers of the method are traced: whether they are
+        what they should be."""
+        return jnp.array(True)
 
     def lean(self) -> "AbstractMethod":
         """The same method without what it counts at a cost, for ensembles."""

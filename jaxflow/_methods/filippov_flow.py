@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from .._checks import check_count, check_positive
+from .._checks import as_scalar, check_count
 from .._problem.inputs import AbstractInputs
 from .._problem.run_problem import Problem
 from .._stops import AbstractStop
@@ -90,15 +90,16 @@ class FilippovFlow(AbstractMethod):
         sliding_candidates: int = 64,
         max_steps: int = 100_000,
     ):
-        check_positive("tolerance", tolerance)
-        if largest_step is not None:
-            check_positive("largest_step", largest_step, finite=False)
-        if first_step is not None:
-            check_positive("first_step", first_step)
         # Python floats would be compiled in, and a new tolerance compile anew.
-        self.tolerance = jnp.asarray(tolerance)
-        self.first_step = None if first_step is None else jnp.asarray(first_step)
-        self.largest_step = None if largest_step is None else jnp.asarray(largest_step)
+        self.tolerance = as_scalar("tolerance", tolerance)
+        self.first_step = (
+            None if first_step is None else as_scalar("first_step", first_step)
+        )
+        self.largest_step = (
+            None
+            if largest_step is None
+            else as_scalar("largest_step", largest_step, finite=False)
+        )
         self.sliding_candidates = check_count("sliding_candidates", sliding_candidates)
         self.max_steps = check_count("max_steps", max_steps)
 

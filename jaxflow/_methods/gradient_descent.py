@@ -5,16 +5,20 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from .._checks import as_scalar
+from .._checks import as_scalar, check_flag, is_concrete
 from .._problem.inputs import AbstractInputs
 from .._problem.run_problem import Problem
 from .._stops import AbstractStop
-from .._types import Examples, Neurons, Number, Scalar, Weights
+from .._types import ArrayLike, Examples, Neurons, Number, Scalar, Weights
 from .base import AbstractMethod, Recorder, Trajectory, rises
 from .loop import GOING_ON, AbstractStepper, march, outcome_at
+
+# The largest number of 32 bits that a float32 holds too.
+_MOST_STEPS = 2**31 - 128
 
 
 class GradientDescent(AbstractMethod):
@@ -33,7 +37,8 @@ class GradientDescent(AbstractMethod):
     - `count_crossings`: whether `stats["kink_crossings"]` is counted, else −1. On
       orthogonal inputs the count takes half as long again as the steps themselves.
 
-    Raises a ValueError when `learning_rate` is not positive.
+    Raises a ValueError when `learning_rate` is not positive; and a run does where the
+    last of its times is more than 2³¹ − 128 steps away.
     """
 
     learning_rate: Array
@@ -48,14 +53,17 @@ class GradientDescent(AbstractMethod):
         count_crossings: bool = True,
     ):
         rate = as_scalar("learning_rate", learning_rate)
-        if optimizer is not None and not hasattr(optimizer, "update"):
+        if optimizer is not None and not (
+            callable(getattr(optimizer, "init", None))
+            and callable(getattr(optimizer, "update", None))
+        ):
             raise ValueError(
                 "optimizer must be an optax transformation such as optax.adam(1e-2), "
                 f"got {type(optimizer).__name__}."
             )
         self.learning_rate = rate
         self.optimizer = optimizer
-        self.count_crossings = bool(count_crossings)
+        self.count_crossings = check_flag("count_crossings", count_crossings)
 
     @property
     def rotation_invariant(self) -> bool:
@@ -63,6 +71,23 @@ class GradientDescent(AbstractMethod):
 
     def working_numbers(self, inputs: AbstractInputs, pairs: int) -> int:
         return 5 * pairs
+
+    def admits(self, times: Float[Array, " T"]) -> Bool[Array, ""]:
+        # Else the clock, which counts steps, would come to its end.
+        return (self.learning_rate > 0) & (
+            times[-1] <= _MOST_STEPS * self.learning_rate.astype(times.dtype)
+        )
+
+    def check_times(self, times: ArrayLike) -> None:
+        if is_concrete(self.learning_rate, times):
+            rate, last = float(self.learning_rate), float(np.asarray(times)[-1])
+            if last > _MOST_STEPS * rate:
+                raise ValueError(
+                    f"learning_rate = {rate:g} takes {last / rate:.3g} steps to the "
+                    f"last of the times, {last:g}, and a run counts up to "
+                    f"{_MOST_STEPS}. Take a larger learning_rate, an earlier time, or "
+                    "the flow itself, GradientFlow()."
+                )
 
     def lean(self) -> "GradientDescent":
         return GradientDescent(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._checks import as_float_array, is_concrete
+from .._checks import as_float_array, cast, is_concrete
 from .._types import ArrayLike, Examples
 from .inputs import (
     AbstractInputs,
@@ -48,7 +48,8 @@ class Dataset(eqx.Module):
     directions: Float[Array, "m d"] | None
 
     def __init__(self, x: ArrayLike | AbstractInputs, y: ArrayLike):
-        inputs = x if isinstance(x, AbstractInputs) else DenseInputs(x)
+        given_as_array = not isinstance(x, AbstractInputs)
+        inputs: Any = x if isinstance(x, AbstractInputs) else DenseInputs(x)
         targets = as_float_array("y", y, 1)
         if targets.shape[0] != inputs.num_examples:
             raise ValueError(
@@ -58,13 +59,13 @@ class Dataset(eqx.Module):
         dtype = jnp.result_type(inputs.dtype, targets.dtype)
         if is_concrete(targets) and not np.any(np.asarray(targets)):
             raise ValueError("y must not be all zeros: there is nothing to learn.")
-        self.inputs = _cast(inputs, dtype)
         self.targets = targets.astype(dtype)
-        self.reduced, self.directions = self.inputs, None
-        if isinstance(inputs, DenseInputs) and inputs is not x and is_concrete(x):
+        self.inputs = inputs = cast(inputs, dtype)
+        self.reduced, self.directions = inputs, None
+        if given_as_array and is_concrete(inputs.x):
             # Also inside jit, where jax.numpy would otherwise trace a constant.
             with jax.ensure_compile_time_eval():
-                self.reduced, self.directions = _cheapest(_cast(inputs, dtype))
+                self.reduced, self.directions = _cheapest(inputs)
 
     @property
     def num_examples(self) -> int:
@@ -81,10 +82,6 @@ class Dataset(eqx.Module):
             f"Dataset(n={self.num_examples}, inputs={type(self.inputs).__name__}, "
             f"geometry={self.geometry!r}, dtype={self.targets.dtype})"
         )
-
-
-def _cast(inputs: Any, dtype: Any) -> Any:
-    return jax.tree.map(lambda array: array.astype(dtype), inputs)
 
 
 def _cheapest(

@@ -15,7 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .._checks import as_float_array, check_positive
+from .._checks import as_float_array, check_kind, check_positive
 from .._linalg import product
 from .._types import (
     ArrayLike,
@@ -84,6 +84,8 @@ class Network(eqx.Module):
 
 def check_fit(data: Dataset, network: Network) -> None:
     """Raises a ValueError unless the network's weights belong to these inputs."""
+    check_kind("data", data, Dataset, "jaxflow.Dataset(x, y)")
+    check_kind("network", network, Network, "jaxflow.Network(w, a)")
     expected = data.inputs.num_coordinates
     if network.w.shape[1] != expected:
         raise ValueError(
@@ -107,11 +109,13 @@ def predict(data: Dataset, network: Network) -> Examples:
 
 def residuals(data: Dataset, network: Network) -> Examples:
     """r_i = y_i − h(x_i), shape (n,)."""
+    check_fit(data, network)
     return data.targets - predict(data, network)
 
 
 def loss(data: Dataset, network: Network) -> Scalar:
     """L = (1/2n) Σ_i r_i² (eq. 2)."""
+    check_fit(data, network)
     return half_mean_square(residuals(data, network), data.num_examples)
 
 
@@ -129,6 +133,7 @@ def velocity(data: Dataset, network: Network) -> tuple[Weights, Neurons]:
 
 def squared_norms(data: Dataset, network: Network) -> Neurons:
     """‖w_j‖², shape (p,)."""
+    check_fit(data, network)
     if network.squared_norm is not None:
         return network.squared_norm
     return data.inputs.squared_norms(network.w)

@@ -18,6 +18,7 @@ from .dataset import Dataset
 from .inputs import AbstractInputs, DenseInputs, GramCoefficients, GramInputs
 from .network import (
     Network,
+    check_fit,
     half_mean_square,
     mean_activation,
     pair_velocity,
@@ -135,6 +136,7 @@ def to_run_coordinates(
     Without `reduce` the user's own coordinates are kept: an optimiser that is not
     rotation-invariant (Adam, say) gives another trajectory in other coordinates.
     """
+    check_fit(data, network)
     inputs = data.reduced if reduce else data.inputs
     weights = network.w
     if reduce and isinstance(inputs, GramInputs):

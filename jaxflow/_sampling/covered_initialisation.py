@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, PRNGKeyArray
 from .._checks import check_choice, check_count, is_concrete
 from .._problem.dataset import Dataset
 from .._problem.network import Network
-from .initialisation import INITIALISATIONS, InitLaw
+from .initialisation import INITIALISATIONS, InitLaw, as_network
 
 
 class CoveredInitialisation(eqx.Module):
@@ -54,6 +54,7 @@ class CoveredInitialisation(eqx.Module):
             )
         for k in range(self.max_draws):
             network = self.init(jax.random.fold_in(key, k), data, d, p)
+            as_network(network, data, p)
             if bool(_covered(data, network)):
                 return network
         n = data.num_examples

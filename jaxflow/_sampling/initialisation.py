@@ -17,11 +17,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._checks import check_choice, check_positive, is_concrete
+from .._checks import (
+    cast,
+    check_between,
+    check_choice,
+    check_positive,
+    check_single,
+    is_concrete,
+)
 from .._linalg import product
 from .._problem.dataset import Dataset
 from .._problem.inputs import DenseInputs, GramInputs, OrthogonalInputs
-from .._problem.network import Network
+from .._problem.network import Network, check_fit
 from .._types import Neurons
 from .random_numbers import bartlett, chi_squares, draw_numbers
 
@@ -49,6 +56,7 @@ class Initialisation(eqx.Module):
     def __check_init__(self) -> None:
         check_choice("first_layer", self.first_layer, ("gaussian", "uniform"))
         check_choice("second_layer", self.second_layer, ("exponential", "balanced"))
+        check_single("scale", self.scale)
         check_positive("scale", self.scale)
 
     def __call__(self, key: PRNGKeyArray, data: Dataset, d: int, p: int) -> Network:
@@ -107,7 +115,9 @@ class Initialisation(eqx.Module):
             coordinates = coordinates / math.sqrt(d)
             outside = jnp.zeros(p, dtype)
             if d > m:
-                outside = draw_numbers(chi_squares(d - m), rest_key, (p,), dtype) / d
+                outside = draw_numbers(chi_squares(d - m), rest_key, (p,), dtype)
+                # An integer would have to fit into 32 bits.
+                outside = outside / float(d)
             return coordinates, outside
         # Not rotation-invariant by itself, but the directions are uniformly random. An
         # orthonormal basis of the span of the p vectors is, relative to them, a random
@@ -168,8 +178,9 @@ class GroupInitialisation(eqx.Module):
     norm: float = eqx.field(static=True, default=1.0)
 
     def __check_init__(self) -> None:
-        if not 0 < self.cosine <= 1:
-            raise ValueError(f"cosine must lie in (0, 1], got {self.cosine}.")
+        for name, value in (("cosine", self.cosine), ("norm", self.norm)):
+            check_single(name, value)
+        check_between("cosine", self.cosine, 0, 1, ends="]")
         check_positive("norm", self.norm)
 
     def __call__(self, key: PRNGKeyArray, data: Dataset, d: int, p: int) -> Network:
@@ -213,6 +224,21 @@ class GroupInitialisation(eqx.Module):
         own = jnp.eye(p, dtype=along.dtype)[:, :, None]
         w = self.norm * (own * direction[None, :, :]).reshape(p, p * k)
         return Network(w, signs * self.norm)
+
+
+def as_network(value: Any, data: Dataset, p: int) -> Network:
+    """What a law returned, in the precision of the data."""
+    if not isinstance(value, Network):
+        raise ValueError(
+            "the law init must return a jaxflow.Network(w, a), got "
+            f"{type(value).__name__}."
+        )
+    if value.width != p:
+        raise ValueError(
+            f"the law init must return a network of p = {p} neurons, got {value.width}."
+        )
+    check_fit(data, value)
+    return cast(value, data.targets.dtype)
 
 
 INITIALISATIONS: dict[str, Initialisation] = {

@@ -16,8 +16,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._checks import (
+    as_float_array,
+    cast,
     check_choice,
-    check_count,
+    check_key,
+    check_size,
+    check_whole,
     float_dtype,
 )
 from .._linalg import product
@@ -43,8 +47,8 @@ def sample_inputs(
     dtype: DTypeLike | None = None,
 ) -> AbstractInputs:
     """Draws the inputs alone, as `sample_problem` does."""
-    dtype = float_dtype(dtype)
-    n, d = check_count("n", n), check_count("d", d)
+    check_key(key)
+    n, d, dtype = check_size("n", n), check_whole("d", d), float_dtype(dtype)
     found, _ = draw_inputs(inputs, key, n, d, dtype)
     # A law of the user's may return an array.
     return found if isinstance(found, AbstractInputs) else DenseInputs(found)
@@ -58,7 +62,7 @@ def draw_inputs(
 ) -> Sampled:
     """The inputs and, where they are Gram, a factor F with K = F Fᵀ."""
     if callable(law):
-        return law(key, n, d, dtype), None
+        return _as_inputs(law(key, n, d, dtype), n, d, dtype), None
     check_room_for(law, n, d)
     return INPUT_LAWS[law](key, n, d, dtype)
 
@@ -77,6 +81,33 @@ def check_room_for(law: str, n: int, d: int) -> None:
         raise ValueError(
             f"dimension d = {d} holds at most {d} {what}, but {count} were asked for."
         )
+
+
+def _as_inputs(value: Any, n: int, d: int, dtype: Any) -> Any:
+    """What a law of the user's returned, in the precision that was asked for."""
+    if not isinstance(value, AbstractInputs):
+        if value is None:
+            raise ValueError(
+                f"the law inputs must return an array (n, d) = ({n}, {d}) or an Inputs "
+                "object, got None: has it a return statement?"
+            )
+        value = as_float_array("what the law inputs returns", value, 2)
+        if value.shape != (n, d):
+            raise ValueError(
+                f"the law inputs must return an array (n, d) = ({n}, {d}), got shape "
+                f"{value.shape}."
+            )
+    elif value.num_examples != n:
+        raise ValueError(
+            f"the law inputs must return n = {n} inputs, got {type(value).__name__} "
+            f"with {value.num_examples}."
+        )
+    elif isinstance(value, DenseInputs) and value.num_coordinates != d:
+        raise ValueError(
+            f"the law inputs must return inputs in d = {d} dimensions, got "
+            f"{value.num_coordinates}."
+        )
+    return cast(value, dtype)
 
 
 def _norms(key: PRNGKeyArray, n: int, dtype: Any) -> Examples:

@@ -13,18 +13,18 @@ from typing import Any
 import jax
 from jaxtyping import PRNGKeyArray
 
-from .._checks import check_choice, check_count, float_dtype
+from .._checks import check_choice, check_key, check_size, check_whole, float_dtype
 from .._problem.dataset import Dataset
 from .._problem.network import Network
 from .._types import DTypeLike
-from .initialisation import INITIALISATIONS, Initialisation, InitLaw
+from .initialisation import INITIALISATIONS, Initialisation, InitLaw, as_network
 from .inputs import (
     INPUT_LAWS,
     InputLaw,
     draw_inputs,
 )
-from .targets import TARGET_LAWS, TargetLaw
-from .width_rule import width_rule
+from .targets import TARGET_LAWS, TargetLaw, as_targets
+from .width_rule import check_epsilon, width_rule
 
 
 def sample_problem(
@@ -57,23 +57,26 @@ def sample_problem(
     - `dtype`: floating point; jax's default if left out.
 
     Raises a ValueError when a size is not a positive integer, a name is unknown, or
-    more orthogonal inputs are asked for than the dimension holds.
+    more orthogonal inputs are asked for than the dimension holds, or a law of yours
+    returns something else than above, of another n, d or p. What it returns is cast to
+    `dtype`.
     """
-    n, d = check_count("n", n), check_count("d", d)
-    p = width_rule(n, epsilon) if p is None else check_count("p", p)
+    check_key(key)
+    check_epsilon(epsilon)
+    check_laws(inputs, targets, init)
+    n, d = check_size("n", n), check_whole("d", d)
+    p = width_rule(n, epsilon) if p is None else check_size("p", p)
     dtype = float_dtype(dtype)
     input_key, target_key, init_key = jax.random.split(key, 3)
     sampled, factor = draw_inputs(inputs, input_key, n, d, dtype)
     if isinstance(targets, str):
-        check_choice("targets", targets, TARGET_LAWS)
         targets = TARGET_LAWS[targets]
-    data = Dataset(sampled, targets(target_key, n, dtype))
+    data = Dataset(sampled, as_targets(targets(target_key, n, dtype), n, dtype))
     if isinstance(init, str):
-        check_choice("init", init, INITIALISATIONS)
         init = INITIALISATIONS[init]
     if isinstance(init, Initialisation):
         return data, init.draw(init_key, data, d, p, factor)
-    return data, init(init_key, data, d, p)
+    return data, as_network(init(init_key, data, d, p), data, p)
 
 
 def check_laws(inputs: Any, targets: Any, init: Any) -> None:

@@ -8,7 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from .._checks import as_float_array, check_positive, is_concrete
+from .._checks import (
+    as_float_array,
+    cast,
+    check_key,
+    check_positive,
+    check_size,
+    float_dtype,
+    is_concrete,
+)
 from .._types import ArrayLike, DTypeLike, Examples
 from .initialisation import group_size
 from .random_numbers import draw_numbers
@@ -18,6 +26,8 @@ TargetLaw = Callable[[PRNGKeyArray, int, Any], ArrayLike]
 
 def uniform_targets(key: PRNGKeyArray, n: int, dtype: DTypeLike) -> Examples:
     """y ~ U([−2, −1] ∪ [1, 2])."""
+    check_key(key)
+    n, dtype = check_size("n", n), float_dtype(dtype)
     size_key, sign_key = jax.random.split(key)
     sizes = draw_numbers(jax.random.uniform, size_key, (n,), dtype, 1, 2)
     return sizes * draw_numbers(jax.random.rademacher, sign_key, (n,), dtype)
@@ -51,6 +61,22 @@ def group_targets(signs: ArrayLike, sizes: ArrayLike | None = None) -> TargetLaw
         return magnitudes * jnp.repeat(signs.astype(dtype), per_group)
 
     return law
+
+
+def as_targets(value: Any, n: int, dtype: Any) -> Examples:
+    """What a law returned, in the precision that was asked for."""
+    if value is None:
+        raise ValueError(
+            f"the law targets must return an array of shape ({n},), got None: has it a "
+            "return statement?"
+        )
+    targets = as_float_array("what the law targets returns", value, 1)
+    if targets.shape != (n,):
+        raise ValueError(
+            f"the law targets must return an array of shape ({n},), got shape "
+            f"{targets.shape}."
+        )
+    return cast(targets, dtype)
 
 
 TARGET_LAWS: dict[str, TargetLaw] = {"uniform": uniform_targets}

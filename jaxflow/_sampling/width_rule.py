@@ -1,10 +1,9 @@
 """The width rule of Lemma 5: how many neurons reach every example."""
 
 import math
+from typing import Any
 
-from .._checks import (
-    check_count,
-)
+from .._checks import check_between, check_single, check_whole
 
 
 def width_rule(n: int, epsilon: float = 0.05) -> int:
@@ -13,7 +12,11 @@ def width_rule(n: int, epsilon: float = 0.05) -> int:
     With it, each of n examples is correctly activated by some neuron with probability
     at least 1 − ε. n = 1650 gives 37.
     """
-    n = check_count("n", n)
-    if not 0 < epsilon < 1:
-        raise ValueError(f"epsilon must lie between 0 and 1, got {epsilon}.")
+    n = check_whole("n", n)
+    check_epsilon(epsilon)
     return math.floor(math.log(n / epsilon) / math.log(4 / 3)) + 1
+
+
+def check_epsilon(epsilon: Any) -> None:
+    check_single("epsilon", epsilon)
+    check_between("epsilon", epsilon, 0, 1)

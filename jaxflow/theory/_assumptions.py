@@ -11,9 +11,11 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from .._checks import as_float_array
 from .._problem.dataset import Dataset
-from .._problem.network import Network, squared_norms
+from .._problem.network import Network, check_fit, squared_norms
 from .._types import Examples, Neurons, Number, Scalar
+from ._domains import as_norms_and_targets, check_sizes, check_width_of
 
 
 class Assumptions(eqx.Module):
@@ -46,6 +48,7 @@ class Assumptions(eqx.Module):
 
 def check_assumptions(data: Dataset, network: Network) -> Assumptions:
     """Measures Assumptions 1 and 2, at O(n³) for correlated inputs."""
+    check_fit(data, network)
     return Assumptions(
         asymmetry=jnp.abs(network.a) - jnp.sqrt(squared_norms(data, network)),
         interaction=data.reduced.interaction(),
@@ -55,6 +58,7 @@ def check_assumptions(data: Dataset, network: Network) -> Assumptions:
 
 def interaction_limit(norms: Examples, targets: Examples) -> Scalar:
     """(C_x⁻)² C_y⁻/(√n C_y⁺), the right-hand side of eq. 4 and 86."""
+    norms, targets = as_norms_and_targets(norms, targets)
     sizes = jnp.abs(targets)
     ratio = jnp.min(sizes) / jnp.max(sizes)
     return jnp.min(norms) ** 2 * ratio / jnp.sqrt(1.0 * targets.shape[0])
@@ -67,6 +71,9 @@ def antipodal_interaction(gram: Float[Array, "n n"]) -> Scalar:
     the x_i orthogonal; `antipodal_interaction(gram) <= interaction_limit(...)` takes
     the place of Assumption 2.
     """
+    gram = as_float_array("gram", gram, 2)
+    if gram.shape[0] != gram.shape[1]:
+        raise ValueError(f"gram must be square (n, n), got shape {gram.shape}.")
     n = gram.shape[0]
     if n % 2:
         raise ValueError(f"antipodal pairs want an even number of examples, got {n}.")
@@ -81,10 +88,13 @@ def antipodal_interaction(gram: Float[Array, "n n"]) -> Scalar:
 
 def dimension_rule(n: Number, epsilon: Number, constant: Number) -> Array:
     """d = C (n² + n log(1/ε)) of Lemma 3."""
+    check_width_of(n, epsilon)
+    check_sizes(n=n, constant=constant)
     n = jnp.asarray(n)
     return jnp.asarray(constant) * (n**2 + n * jnp.log(1 / jnp.asarray(epsilon)))
 
 
 def dimension_constant(d: Number, n: Number, epsilon: Number) -> Array:
     """C = d/(n² + n log(1/ε)): Lemma 3 solved for its constant."""
+    check_sizes(d=d, n=n)
     return jnp.asarray(d) / dimension_rule(n, epsilon, 1.0)

@@ -35,6 +35,7 @@ import jax.numpy as jnp
 from jax.scipy.special import gammaln
 from jaxtyping import Array, Float
 
+from .._checks import check_kind, check_positive
 from .._linalg import product
 from .._problem.dataset import Dataset
 from .._problem.network import Network, check_fit
@@ -68,6 +69,8 @@ def neuron_moments(init: Initialisation, d: Number) -> NeuronMoments:
 
     Raises a ValueError for another first layer, whose direction is not uniform.
     """
+    check_kind("init", init, Initialisation, "jaxflow.Initialisation()")
+    check_positive("d", d)
     if init.first_layer != "gaussian":
         raise ValueError(
             "closed moments want first_layer='gaussian', got "
@@ -91,6 +94,12 @@ def neuron_moments(init: Initialisation, d: Number) -> NeuronMoments:
     )
 
 
+def check_moments(data: Dataset, moments: NeuronMoments) -> None:
+    check_kind("data", data, Dataset, "jaxflow.Dataset(x, y)")
+    example = "neuron_moments(jaxflow.Initialisation(), d)"
+    check_kind("moments", moments, NeuronMoments, example)
+
+
 class CurvatureLimit(eqx.Module):
     """β₀ and γ₀ of Lemma 4 with their standard errors (0 for closed forms), so that
     μ(0) ≈ (2/n) (β₀ + γ₀ N(0, 1)/√p)."""
@@ -103,6 +112,7 @@ class CurvatureLimit(eqx.Module):
 
 def curvature_mean(data: Dataset, moments: NeuronMoments) -> Scalar:
     """β₀ in closed form, for any inputs and fair signs of a."""
+    check_moments(data, moments)
     y = data.targets
     matrix = first_part(data, moments) + second_part(data, moments)
     return jnp.sum(y * product(matrix, y)) / jnp.sum(y**2)
@@ -113,6 +123,7 @@ def orthogonal_limit(data: Dataset, moments: NeuronMoments) -> CurvatureLimit:
 
     Only the norms of the inputs are read: that they are orthogonal is not checked.
     """
+    check_moments(data, moments)
     beta = curvature_mean(data, moments)
     scale = jnp.sum(data.targets**2)
     variance = orthogonal_variance(data, moments)

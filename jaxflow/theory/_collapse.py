@@ -18,8 +18,10 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
+from .._checks import as_float_array
 from .._snapshot import Snapshot
 from .._types import Number, Pairs, Scalar
+from ._domains import check_sizes, check_snapshot
 
 
 class CollapseRange(eqx.Module):
@@ -42,8 +44,21 @@ def collapse_range(preactivations: Pairs, target: Number) -> CollapseRange:
     - `preactivations`: z_ji(0) > 0, shape (2, 2).
     - `target`: |y₁|.
     """
+    preactivations = as_preactivations(preactivations, target)
     largest = jnp.max(preactivations)
     return range_above(preactivations, largest * jnp.sqrt(8 / jnp.asarray(target)))
+
+
+def as_preactivations(preactivations: Pairs, target: Number) -> Pairs:
+    """z_ji(0) of the proposition, beside its |y₁|."""
+    preactivations = as_float_array("preactivations", preactivations, 2)
+    if preactivations.shape != (2, 2):
+        raise ValueError(
+            f"preactivations must be (2, 2), got shape {preactivations.shape}."
+        )
+    check_sizes(preactivations=preactivations)
+    check_sizes(target=target)
+    return preactivations
 
 
 def range_above(preactivations: Pairs, lower: Array) -> CollapseRange:
@@ -57,5 +72,6 @@ def unfitted_loss(s: Snapshot) -> Scalar:
     On orthogonal inputs such an example stays lost, so L(t) is at least this from then
     on.
     """
+    check_snapshot(s)
     lost = ~jnp.any(s.active, axis=0)
     return jnp.sum(jnp.where(lost, s.targets**2, 0)) / (2 * s.n)

@@ -15,18 +15,22 @@ lemma, prints C_x^∓ without the squares.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from .._checks import as_float_array, check_times, is_concrete
 from .._linalg import product
 from .._problem.dataset import Dataset
 from .._problem.network import Network, check_fit, residuals
 from .._problem.tangent_kernel import tangent_kernel
 from .._snapshot import Snapshot
-from .._types import Examples, Neurons, Number, Scalar
+from .._types import ArrayLike, Examples, Neurons, Number, Scalar
+from ._domains import as_norms_and_targets, check_snapshot, check_width_of
 
 
 def balance(s: Snapshot) -> Neurons:
     """a_j² − ‖w_j‖², shape (p,): constant along the flow (Lemma 1)."""
+    check_snapshot(s)
     return s.balance
 
 
@@ -38,9 +42,24 @@ def average_curvature(
     `times` start at 0, where the value is μ(0). Lemma 2 says that this equals
     (1/t) log(L(0)/L(t)), up to the error of the rule, of second order in the spacing.
     """
+    times, curvature = as_samples(times, curvature)
     areas = 0.5 * (curvature[1:] + curvature[:-1]) * jnp.diff(times)
     mean = jnp.cumsum(areas) / times[1:]
     return jnp.concatenate([curvature[:1], mean])
+
+
+def as_samples(times: ArrayLike, curvature: ArrayLike) -> tuple[Array, Array]:
+    """Samples of μ from t = 0 on."""
+    curvature = as_float_array("curvature", curvature, 1)
+    times = check_times(times, curvature.dtype)
+    if times.shape != curvature.shape:
+        raise ValueError(
+            "times and curvature must be one number for each time, got shapes "
+            f"{times.shape} and {curvature.shape}."
+        )
+    if is_concrete(times) and np.asarray(times)[0] != 0:
+        raise ValueError(f"times must start at 0, got {np.asarray(times)[0]}.")
+    return times, curvature
 
 
 def curvature_matrix(data: Dataset, network: Network) -> Float[Array, "n n"]:
@@ -89,11 +108,13 @@ def limiting_curvature(
 
 def curvature_lower_bound(s: Snapshot) -> Scalar:
     """Lemma 6 as proved (eq. 21)."""
+    check_snapshot(s)
     return lower_bound_with(s, s.min_over_examples(s.norms) ** 2)
 
 
 def curvature_upper_bound(s: Snapshot) -> Scalar:
     """Lemma 6 as proved (eq. 19, 20; the last line of eq. 22)."""
+    check_snapshot(s)
     return upper_bound_with(s, s.max_over_examples(s.norms) ** 2)
 
 
@@ -109,6 +130,7 @@ def upper_bound_with(s: Snapshot, scale: Scalar) -> Scalar:
 
 def rate_constant(norms: Examples, targets: Examples) -> Scalar:
     """C = (C_x⁻)² C_y⁻/C_x⁺ of Theorem 1: ⟨μ_∞⟩ ≥ C/n."""
+    norms, targets = as_norms_and_targets(norms, targets)
     return _rate(jnp.min(norms), jnp.max(norms), jnp.min(jnp.abs(targets)))
 
 
@@ -122,6 +144,7 @@ def proved_rate_constant(norms: Examples, targets: Examples) -> Scalar:
     It is at least 1 for n ≥ 4, where the constant of the statement follows, and at
     least 2 − √2, the factor that eq. 30 prints, for n ≥ 2.
     """
+    norms, targets = as_norms_and_targets(norms, targets)
     sizes = jnp.abs(targets)
     ratio = jnp.min(sizes) / (jnp.sqrt(1.0 * targets.shape[0]) * jnp.max(sizes))
     if targets.shape[0] == 1:
@@ -131,6 +154,7 @@ def proved_rate_constant(norms: Examples, targets: Examples) -> Scalar:
 
 def curvature_floor(s: Snapshot) -> Scalar:
     """Eq. 6, the right-hand side: (C/n) min_i |1 − r_i/y_i|, for Assumptions 1, 2."""
+    check_snapshot(s)
     constant = _rate(
         s.min_over_examples(s.norms),
         s.max_over_examples(s.norms),
@@ -141,9 +165,11 @@ def curvature_floor(s: Snapshot) -> Scalar:
 
 def theorem_width(n: Number, epsilon: Number) -> Array:
     """⌈4 log(n/ε)⌉, the least width of Theorem 1."""
+    check_width_of(n, epsilon)
     return jnp.ceil(4 * jnp.log(jnp.asarray(n) / epsilon))
 
 
 def corollary_width(n: Number, epsilon: Number) -> Array:
     """⌈8 log(n/ε)⌉, the least width of Corollary 1."""
+    check_width_of(n, epsilon)
     return jnp.ceil(8 * jnp.log(jnp.asarray(n) / epsilon))

@@ -29,7 +29,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .._checks import check_between, check_broadcast, check_positive
 from .._types import Number
+from ._domains import check_sizes
 
 # Bisection halves its bracket this many times: to the last bit of a float64.
 _HALVINGS = 60
@@ -45,22 +47,26 @@ def time_scale(n: Number, p: Number) -> Array:
 
 def number_of_pairs(n: Number, p: Number) -> Array:
     """n p as a float: the product of integers overflows for the n of interest."""
+    check_sizes(n=n, p=p)
     dtype = jnp.result_type(float)
     return jnp.asarray(n, dtype) * jnp.asarray(p, dtype)
 
 
 def transition_time(target_norm: Number) -> Array:
     """t^j = 1/‖D_j^∞‖ in units of t_n: where the loss of group j drops (Theorem 2)."""
+    check_sizes(target_norm=target_norm)
     return 1 / jnp.asarray(target_norm)
 
 
 def window_constant(epsilon: Number) -> Array:
-    """C(ε) = [(1−√ε)/√ε] · [√(1−ε)/(1−√(1−ε))], for ε in (0, 1/2).
+    """C(ε) = [(1−√ε)/√ε] · [√(1−ε)/(1−√(1−ε))], for ε in (0, 1/2). (Above 1/2, where
+    the ends of the window have changed places, it is less than 1.)
 
     With cos = 1 the loss of a group is ε times its first value where φ = 1 − √ε, and
     φ/(1 − φ) grows by a constant factor per unit of x, so this ratio of its values at
     the two ends of the window sets the window's length. It is free of ‖D_j‖.
     """
+    check_between("epsilon", epsilon, 0, 1)
     epsilon = jnp.asarray(epsilon)
     low, high = jnp.sqrt(epsilon), jnp.sqrt(1 - epsilon)
     return (1 - low) / low * high / (1 - high)
@@ -71,6 +77,8 @@ def window(epsilon: Number, target_norm: Number, log_np: Number) -> Array:
 
     Theorem 2, with the constant that the closed form gives.
     """
+    check_sizes(target_norm=target_norm, log_np=log_np)
+    check_broadcast(epsilon=epsilon, target_norm=target_norm, log_np=log_np)
     return 2 * jnp.log(window_constant(epsilon)) / (jnp.asarray(target_norm) * log_np)
 
 
@@ -92,8 +100,20 @@ class GroupFlow(eqx.Module):
     cosine: Number = 1.0
     squared_norm: Number = 1.0
 
+    def __check_init__(self) -> None:
+        check_sizes(log_np=self.log_np, target_norm=self.target_norm)
+        check_between("cosine", self.cosine, 0, 1, ends="[]")
+        check_positive("squared_norm", self.squared_norm)
+        check_broadcast(
+            log_np=self.log_np,
+            target_norm=self.target_norm,
+            cosine=self.cosine,
+            squared_norm=self.squared_norm,
+        )
+
     def phase(self, tau: Number) -> Array:
         """x = γt = ‖D_j‖ τ log(np)/4."""
+        check_positive("tau", tau, strictly=False, finite=False)
         return jnp.asarray(tau) * self.target_norm * self.log_np / 4
 
     def cosine_at(self, tau: Number) -> Array:
@@ -122,13 +142,15 @@ class GroupFlow(eqx.Module):
 
     def loss(self, tau: Number) -> Array:
         """L_j = (1/2k) Σ r_i² over the group (eq. 68)."""
-        return 0.5 * jnp.asarray(self.target_norm) ** 2 * self.relative_loss(tau)
+        relative = self.relative_loss(tau)
+        return 0.5 * jnp.asarray(self.target_norm) ** 2 * relative
 
     def time_at(self, level: Number) -> Array:
         """τ at which the relative loss has fallen to `level` in (0, 1), by bisection.
 
         NaN where it starts below `level`.
         """
+        check_between("level", level, 0, 1)
         target = jnp.asarray(self.target_norm)
         shape = jnp.broadcast_shapes(
             *map(
@@ -155,11 +177,13 @@ class GroupFlow(eqx.Module):
 
     def window(self, epsilon: Number) -> Array:
         """τ(ε) − τ(1−ε), the exact length of the transition."""
+        check_between("epsilon", epsilon, 0, 1)
         epsilon = jnp.asarray(epsilon)
         return self.time_at(epsilon) - self.time_at(1 - epsilon)
 
     def limit(self, tau: Number) -> Array:
         """L_j(τ) as n → ∞: ½‖D_j‖² before 1/‖D_j‖, zero after."""
+        check_positive("tau", tau, strictly=False, finite=False)
         target = jnp.asarray(self.target_norm)
         return jnp.where(jnp.asarray(tau) < 1 / target, 0.5 * target**2, 0.0)
 

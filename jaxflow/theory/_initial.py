@@ -26,17 +26,23 @@ import jax.numpy as jnp
 from jax.scipy.special import gammaln
 from jaxtyping import Array
 
-from .._checks import check_count
+from .._checks import check_between, check_broadcast, check_count, check_positive
 from .._types import Number
+from ._domains import check_sizes, check_width_of
+
+# As many terms as the sum of `coverage_failure` may have.
+_WIDEST = 2**24
 
 
 def coverage_lower_bound(n: Number, p: Number) -> Array:
     """1 − n (3/4)^p ≤ P(𝓘), for any inputs (eq. 13)."""
+    check_sizes(n=n, p=p)
     return 1 - jnp.asarray(n) * 0.75 ** jnp.asarray(p)
 
 
 def coverage_upper_bound(n: Number, p: Number) -> Array:
     """(1 − 2^{−p})^n ≥ P(𝓘), for orthogonal inputs (the third line of eq. 14)."""
+    check_sizes(n=n, p=p)
     return jnp.exp(jnp.asarray(n) * jnp.log1p(-(0.5 ** jnp.asarray(p))))
 
 
@@ -52,7 +58,17 @@ def coverage_failure(
     - `p`: the width, a Python integer.
     - `sign`: P(a_j > 0), in (0, 1).
     """
-    p = check_count("p", p)
+    p = check_count("p", p, _WIDEST)
+    for name, count in (("positive", positive), ("negative", negative)):
+        check_positive(name, count, strictly=False)
+    if jnp.shape(positive) != jnp.shape(negative):
+        raise ValueError(
+            "positive and negative must be of one shape, got "
+            f"{jnp.shape(positive)} and {jnp.shape(negative)}."
+        )
+    check_between("sign", sign, 0, 1)
+    if jnp.ndim(sign) != 0:
+        raise ValueError(f"sign must be one number, got shape {jnp.shape(sign)}.")
     # The sum over m is padded, so that few lengths are compiled.
     length = 1 << p.bit_length()
     dtype = jnp.result_type(float)
@@ -93,6 +109,7 @@ def sufficient_width(n: Number, epsilon: Number) -> Array:
 
     `jaxflow.width_rule` is the least integer for which the union bound says so.
     """
+    check_width_of(n, epsilon)
     return 4 * jnp.log(jnp.asarray(n) / epsilon)
 
 
@@ -101,9 +118,13 @@ def necessary_width(n: Number, epsilon: Number) -> Array:
 
     From (1 − 2^{−p})^n ≤ exp(−n 2^{−p}).
     """
+    check_width_of(n, epsilon)
     return jnp.log2(jnp.asarray(n) / -jnp.log1p(-jnp.asarray(epsilon)))
 
 
 def examples_for_width(p: Number, epsilon: Number) -> Array:
     """n = ε (4/3)^p: up to this many examples the union bound is ≥ 1 − ε at width p."""
+    check_sizes(p=p)
+    check_between("epsilon", epsilon, 0, 1)
+    check_broadcast(p=p, epsilon=epsilon)
     return jnp.asarray(epsilon) * (4 / 3) ** jnp.asarray(p)

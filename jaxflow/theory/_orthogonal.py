@@ -15,8 +15,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._checks import as_float_array, check_between, check_positive
 from .._snapshot import Snapshot
-from .._types import Examples, Neurons, Number, Scalar
+from .._types import ArrayLike, Examples, Neurons, Number, Scalar
+from ._domains import check_recorded, check_sizes, check_snapshot
 
 
 def extinction_time(s: Snapshot) -> Scalar:
@@ -25,6 +27,7 @@ def extinction_time(s: Snapshot) -> Scalar:
     `s` is that at t = 0, with orthogonal inputs and Assumption 1 with strict
     inequality, in a dimension so large that no |r_i| halves before t_n.
     """
+    check_snapshot(s)
     return extinction_with(s, jnp.sqrt(s.balance))
 
 
@@ -49,6 +52,7 @@ def ceiling_constant(s: Snapshot) -> Scalar:
       of ‖w_j‖² in high dimension, and it never moves;
     - 12 (C_x⁺)² C_y⁺/C_x⁻.
     """
+    check_snapshot(s)
     lengths = jnp.where(s.present, s.norms, 1)
     coordinates = jax.nn.relu(s.preactivations) / lengths[None, :]
     idle = s.squared_norms - jnp.sum(coordinates**2, axis=1)
@@ -65,6 +69,8 @@ def ceiling_with(s: Snapshot, first: Scalar, sizes: Neurons) -> Scalar:
 
 def curvature_ceiling(s: Snapshot, constant: Number) -> Scalar:
     """Eq. 8, the right-hand side: C √(p/n) max_i |1 − r_i/y_i| + C/n, for t ≥ C n."""
+    check_snapshot(s)
+    check_positive("constant", constant, strictly=False)
     n, p = s.n, s.p
     return jnp.asarray(constant) * (
         (p / n) ** 0.5 * s.max_over_examples(s.progress) + 1 / n
@@ -94,6 +100,7 @@ def group_bounds(
     w_j(0) and the targets; K₂ = 4 C_y⁺; and the time n^α/(2 C_y⁻) log(n^α C_y⁺), at
     which each group has gone through e^{2γt} ≥ p √k ‖D_j‖ (see `GroupFlow`).
     """
+    targets, squared_norms = as_groups(n, alpha, targets, squared_norms)
     sizes = jnp.abs(targets)
     least, most = jnp.min(sizes), jnp.max(sizes)
     scale = jnp.asarray(n) ** jnp.asarray(alpha)
@@ -105,12 +112,25 @@ def group_bounds(
     )
 
 
+def as_groups(
+    n: Number, alpha: Number, targets: ArrayLike, squared_norms: ArrayLike
+) -> tuple[Examples, Neurons]:
+    """y_i and ‖w_j(0)‖² of Proposition 2."""
+    check_sizes(n=n)
+    check_between("alpha", alpha, 0.5, 1, ends="[]")
+    norms = as_float_array("squared_norms", squared_norms, 1)
+    check_positive("squared_norms", norms)
+    return as_float_array("targets", targets, 1), norms
+
+
 def log_ratio_curvature(before: Number, after: Number, step: Number = 1.0) -> Array:
     """log(L(t − h)/L(t))/h: the mean of μ over the last step of length h.
 
     Section 5.2's μ(t_∞), with h = 1. As h → 0 it tends to μ(t); as t → ∞ to the
     asymptotic rate, whatever h.
     """
+    check_recorded(before=before, after=after)
+    check_sizes(step=step)
     return jnp.log(jnp.asarray(before) / jnp.asarray(after)) / step
 
 
@@ -122,6 +142,12 @@ def windowed_curvature(
 
     `loss` is positive within the window; NaN when fewer than two times are in it.
     """
+    if jnp.ndim(times) != 1 or jnp.shape(times) != jnp.shape(loss):
+        raise ValueError(
+            "times and loss must be one number for each time, of shape (T,), got "
+            f"{jnp.shape(times)} and {jnp.shape(loss)}."
+        )
+    check_recorded(times=times, loss=loss)
     inside = (times >= start).astype(times.dtype)
     count = jnp.sum(inside)
     values = jnp.log(jnp.where(inside > 0, loss, 1))
@@ -135,4 +161,5 @@ def mean_curvature(start_loss: Number, loss: Number, time: Number) -> Array:
     It tends to ⟨μ_∞⟩ as t → ∞, but with an error of order 1/t: the time before the
     examples are fitted counts in full. (Appendix B prints it without the 1/t.)
     """
+    check_recorded(start_loss=start_loss, loss=loss, time=time)
     return jnp.log(jnp.asarray(start_loss) / jnp.asarray(loss)) / time

@@ -68,11 +68,11 @@ LATE: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "too many targets": (
         {"n": [10, 40], "d": 40, "targets": too_many},
-        "x holds 40 examples but y holds 41",
+        r"law targets must return an array of shape \(40,\), got shape \(41,\)",
     ),
     "a seed that fits in no key": (
         {"seeds": [0, 2**32]},
-        "seed must lie between 0 and 4294967295, got 4294967296",
+        "seeds must be integers ≥ 0 and at most 4294967295, got 4294967296",
     ),
     "memory": (
         {"n": [10, 4000], "d": 4000, "memory": 2**20},
