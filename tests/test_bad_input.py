@@ -200,6 +200,8 @@ CASES = [
         "simulate",
         lambda: simulate(network=jaxflow.Network(W, A, A), data=jaxflow.Dataset(X, Y)),
         "Leave it out",
+        # A dataset is made, and its geometry chosen.
+        small=True,
     ),
     Case(
         "simulate",

@@ -94,6 +94,7 @@ def test_rotating_the_inputs_changes_nothing(kind):
     assert_allclose(one.final.w @ turn, two.final.w, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_scaling_out_the_width_leaves_the_function():
     # w/√p, a/√p turns the flow into plain −∇L for a network without 1/p: doubling
     # every neuron changes neither the function nor its flow.

@@ -18,6 +18,7 @@ FLOW_IS_SLOW = ["descent", pytest.param("flow", marks=pytest.mark.slow)]
 TIMES = np.array([0.0, 5.0, 20.0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FLOW_IS_SLOW)
 def test_jit_and_vmap_equal_the_loop(name):
     def run(key):
@@ -85,6 +86,7 @@ def test_other_numbers_do_not_compile_anew(name):
     assert len(traces) == compiled
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FLOW_IS_SLOW)
 def test_gradient_of_the_loss_with_respect_to_the_start(name):
     x, y, w, a = problems.without_kinks()
@@ -153,6 +155,7 @@ def test_a_run_that_cannot_learn_ends_stationary(name):
     assert float(run.final_time) < 1e3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_a_stop_that_holds_at_the_start_takes_no_step(name):
     data, network = problems.small_orthogonal(jax.random.key(0))

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import jaxflow
 from tests import user_script
 
@@ -23,6 +25,7 @@ MISSPELT = [
 ]
 
 
+@pytest.mark.slow
 def test_mypy_passes_the_script_and_names_what_is_misspelt(tmp_path):
     """`mypy --strict` of the script and of its misspelt copies in one call, where there
     is no configuration and jaxflow is found as an installed package."""
@@ -49,6 +52,7 @@ def test_mypy_passes_the_script_and_names_what_is_misspelt(tmp_path):
         assert any(named in line for line in own), (wrong, own)
 
 
+@pytest.mark.slow
 def test_the_script_runs(capsys):
     user_script.main()
     assert capsys.readouterr().out.startswith("The run stopped because its loss fell")

@@ -124,7 +124,7 @@ class AbstractInputs(eqx.Module):
 
     @property
     def dtype(self) -> np.dtype:
-        return self.norms.dtype
+        return jax.tree.leaves(self)[0].dtype
 
 
 class DenseInputs(AbstractInputs):

@@ -44,6 +44,7 @@ def test_a_worker_that_fails_tells_why():
         _process.call("benchmarks._sweep", {"seed": 0})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [False, True])
 def test_only_compiling_counts_as_compiling(stop, monkeypatch, capsys):
     # Restores the method that the worker replaces in its own process.

@@ -85,6 +85,7 @@ def test_padding_is_not_seen(inputs):
     assert np.all(runs["examples"] == n) and np.all(runs["neurons"] == P)
 
 
+@pytest.mark.slow
 def test_methods_declare_what_they_report():
     # Of two methods one has statistics of its own; the other lacks them by name.
     runs = jaxflow.simulate_ensemble(

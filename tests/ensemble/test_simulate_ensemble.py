@@ -269,6 +269,7 @@ def test_bad_input(change, message):
         ensemble(**change)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("inputs", "n", "d", "method"),
     [

@@ -62,6 +62,7 @@ def test_writes_everything_and_draws_it_again(made, protocol):
     assert (here.folder / "table.md").read_text() == table
 
 
+@pytest.mark.slow
 def test_the_same_numbers_from_the_same_seed(made, tmp_path):
     one, two = made("released"), config(tmp_path, protocol="released")
     figure5.main(two)
@@ -84,6 +85,7 @@ def one_run(here, n, seed, times, method, init):
     return jaxflow.simulate(*problem, method, times=times), problem
 
 
+@pytest.mark.slow
 def test_the_measures_of_the_paper_are_those_of_its_text(made):
     here = made("paper")
     records = _figure5_plot.at_end(read_records(here.folder))

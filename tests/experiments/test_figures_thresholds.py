@@ -112,6 +112,7 @@ def test_scaling_figures(module, tmp_path, capsys):
     same_numbers(*folders)
 
 
+@pytest.mark.slow
 def test_the_flow_stands_beside_descent(tmp_path, capsys):
     protocols: dict[str, Name] = {
         "paper": "paper",

@@ -253,6 +253,7 @@ def test_antipodal_inputs_never_raise_the_loss(rtol):
         assert np.all(np.diff(run.loss) <= 1e-9)
 
 
+@pytest.mark.slow
 def test_numbers_do_not_compile_anew():
     case = CASES[3]
 
@@ -264,6 +265,7 @@ def test_numbers_do_not_compile_anew():
     assert int(final(jaxflow.EventFlow(1e-4))) < int(final(jaxflow.EventFlow(1e-9)))
 
 
+@pytest.mark.slow
 def test_it_is_taken_for_small_problems():
     flow = jaxflow.GradientFlow(1e-5)
     data, network = jaxflow.sample_problem(

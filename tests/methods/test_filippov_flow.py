@@ -183,6 +183,7 @@ def _run(arrays, method, times, **kwargs):
     )
 
 
+@pytest.mark.slow
 def test_agrees_with_dop853_where_no_pair_meets_its_kink():
     x, y, w, a = problems.without_kinks()
     times = np.array([0.5, 1.0, 2.0])
@@ -257,6 +258,7 @@ def test_dense_and_gram_give_the_same_trajectory():
     assert_allclose(runs[0].final.w, runs[1].final.w, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_without_forming_the_gram_matrix(monkeypatch):
     arrays, method = _correlated(n=24, d=6, p=4), jaxflow.FilippovFlow(1e-4)
     looked_up = _run(arrays, method, [2.0, 5.0], observe={})

@@ -51,6 +51,7 @@ def test_adam_keeps_the_coordinates_of_the_network():
     assert_allclose(run.final.a, theta[1], atol=1e-10)
 
 
+@pytest.mark.slow
 def test_times_are_rounded_to_steps():
     data, network = problems.small_orthogonal(jax.random.key(0))
     run = jaxflow.simulate(

@@ -104,6 +104,7 @@ def test_orthogonal_extension_is_the_literal_flow():
     assert_allclose(run.loss, 2 * losses[1] - losses[0], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_pair_that_went_off_stays_off_when_its_residual_changes_sign():
     # Neuron 0 grows by example 1 and overshoots y_0, so r_0 turns negative. Neuron 1
     # (a < 0) went off on example 0 before that, and would now be pushed up again.
@@ -178,6 +179,7 @@ def _antipodal(seed):
     return data, jaxflow.Network(u, a), (plus, minus, y, u, a)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "seed", [0, *(pytest.param(k, marks=pytest.mark.slow) for k in range(1, 6))]
 )
@@ -229,6 +231,7 @@ def _order(data, network, end, steps, flow=jaxflow.RungeKuttaFlow):
     return np.log2(errors[0] / errors[-1]) / np.log2(steps[-1] / steps[0])
 
 
+@pytest.mark.slow
 def test_order_on_a_smooth_stretch():
     x, y, w, a = problems.without_kinks()
     data, network = jaxflow.Dataset(x, y), jaxflow.Network(w, a)
@@ -243,6 +246,7 @@ def test_order_across_the_kinks_of_orthogonal_inputs():
     assert order == pytest.approx(2, abs=0.35)
 
 
+@pytest.mark.slow
 def test_order_across_the_crossings_of_antipodal_inputs():
     data, network, _ = _antipodal(3)
     order = _order(data, network, 6.0, (64, 256, 1024))
@@ -333,6 +337,7 @@ def test_one_problem_with_kinks_in_all_geometries():
         assert_allclose(losses[name], losses["orthogonal"], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_float32_at_n_1e5_stays_within_its_budget():
     # In a process of its own, whose memory is that of this run.
     done = subprocess.run(

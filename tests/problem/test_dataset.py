@@ -37,6 +37,7 @@ def problem(request):
     return request.param, np.linspace(1.0, 2.0, n), measure, seen
 
 
+@pytest.mark.slow
 def test_targets_may_be_traced_where_the_inputs_are_not(problem):
     name, y, measure, seen = problem
     expected = measure(y)

@@ -259,6 +259,7 @@ def test_slides_of_a_network_at_rest(kind, angle):
     assert total >= 12
 
 
+@pytest.mark.slow
 def test_slides_in_float32():
     for seed in range(12):
         x, y, w, a, near = at_kinks(seed)
@@ -380,6 +381,7 @@ def test_antipodal_pairs_are_held_when_both_sides_push():
     agree(kernel, formed(x, w, a, expected))
 
 
+@pytest.mark.slow
 def test_nearly_collinear_slides_stay_bounded():
     """However near they are, the kernel lies between zero and that without slides."""
     for angle in (0.0, 1e-15, 1e-12, 1e-8, 1e-5):

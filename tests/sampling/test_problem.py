@@ -49,6 +49,7 @@ def test_gram_sampling_has_the_rank_of_the_dimension():
     assert np.sum(values > 1e-10) == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "init", [pytest.param("gaussian", marks=pytest.mark.slow), "uniform", "balanced"]
 )
@@ -82,6 +83,7 @@ def test_law_of_the_weights_is_that_of_r_d(init, inputs, n, d):
     assert 0.4 < np.mean(a > 0) < 0.6
 
 
+@pytest.mark.slow
 def test_the_weights_outside_the_span_complete_the_norm():
     @jax.vmap
     def draw(key):
@@ -100,6 +102,7 @@ def test_targets_keep_away_from_zero():
     assert 0.45 < np.mean(y > 0) < 0.55
 
 
+@pytest.mark.slow
 def test_a_billion_dimensions_cost_nothing():
     data, network = jaxflow.sample_problem(
         jax.random.key(0), n=200, d=10**9, inputs="sphere"

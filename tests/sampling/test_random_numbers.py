@@ -35,6 +35,7 @@ def test_the_squares_are_those_of_the_law(freedom, fall, count, dtype):
     assert_array_equal(found, jax.random.chisquare(KEY, degrees, (count,), dtype))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("x64", [False, True])
 @pytest.mark.parametrize(
     "n, d, inputs, init",

@@ -19,6 +19,7 @@ def problem(kind, seed=0, n=12, d=20, p=7):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_curvature_is_minus_the_logarithmic_derivative_of_the_loss(kind):
     data, network = problem(kind)

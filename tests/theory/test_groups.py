@@ -82,6 +82,7 @@ def test_limit_is_a_step():
     assert_allclose(flow.limit(np.array([0.2, 0.49, 0.51])), [2.0, 2.0, 0.0])
 
 
+@pytest.mark.slow
 def test_works_under_vmap_and_grad():
     sizes = np.array([1.0, 2.0])
     flows = jax.vmap(lambda size: theory.GroupFlow(20.0, size).time_at(0.5))(sizes)

@@ -38,6 +38,7 @@ def test_one_example_makes_the_union_bound_exact():
         )
 
 
+@pytest.mark.slow
 def test_bounds_order_and_monotony():
     n = 100.0
     exact = np.array([theory.coverage_probability(60.0, 40.0, p) for p in range(5, 60)])

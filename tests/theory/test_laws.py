@@ -62,6 +62,7 @@ def test_closed_limit_against_a_sample_of_neurons(scale, law):
     assert sampled.gamma_error < 0.02 * closed.gamma
 
 
+@pytest.mark.slow
 def test_the_residuals_add_to_the_deviation():
     # Where w is large, γ₀ of eq. 66 is off by more than the error of a sample.
     init = jaxflow.Initialisation(second_layer="balanced", scale=6.0)
@@ -72,6 +73,7 @@ def test_the_residuals_add_to_the_deviation():
     assert abs(printed / closed - 1) > 0.05
 
 
+@pytest.mark.slow
 def test_mean_for_correlated_inputs():
     init, d, count = jaxflow.Initialisation(), 9, 200_000
     x_key, y_key, w_key, a_key, sign_key = jax.random.split(jax.random.key(2), 5)
@@ -104,12 +106,14 @@ def test_theorem_1():
     assert all(v == 0 for k, v in found.items() if " without " in k)
 
 
+@pytest.mark.slow
 def test_theorem_1_has_a_gap_for_a_large_start():
     stuck = convergence.gap(QUICK)
     assert stuck["L(0)"] > stuck["(C_y⁺)²/2"]
     np.testing.assert_allclose(stuck["L(400), rate 0.01"], 0.25, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_stopping_rule():
     row = convergence.stopping_rule()
     assert row.printed.startswith("no") and row.corrected.startswith("yes")
@@ -141,6 +145,7 @@ def test_collapse_range_is_invariant_under_rescaling():
     assert bool(one.contains(0.6)) and not bool(one.contains(0.8))
 
 
+@pytest.mark.slow
 def test_the_flow_is_invariant_under_that_rescaling():
     z, a = jnp.array([[1.0, 0.8], [0.9, 0.7]]), jnp.array([1e-3, -1e-3])
     runs = []
