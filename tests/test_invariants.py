@@ -52,6 +52,7 @@ def test_euler_drifts_at_first_order():
     assert drifts[1] / drifts[2] == pytest.approx(2, rel=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_permuting_neurons_changes_nothing(name):
     data, network = problems.small_orthogonal(jax.random.key(1))

@@ -107,6 +107,7 @@ def test_gradient_of_the_loss_with_respect_to_the_start(name):
     assert_allclose(slope, difference, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_flow_stops_where_the_loss_reaches_the_level():
     data, network = problems.small_orthogonal(jax.random.key(0))
     level = 0.3 * float(jaxflow.loss(data, network))
@@ -178,6 +179,7 @@ def test_too_few_steps_is_a_code():
     assert np.isnan(run.loss[1])
 
 
+@pytest.mark.slow
 def test_observables_are_what_they_say():
     data, network = problems.small_orthogonal(jax.random.key(5))
     method = jaxflow.GradientFlow(rtol=1e-9)

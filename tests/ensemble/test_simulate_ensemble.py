@@ -195,6 +195,7 @@ def test_times_may_follow_the_sizes():
     assert_same(alone(20, 40, 6, 1, times=[10.0, 120.0]), runs.sel(n=20, seed=1))
 
 
+@pytest.mark.slow
 def test_observables_see_what_is_there():
     hidden = ("squared_norm", "balance_drift")
     observe = {

@@ -107,6 +107,7 @@ def test_the_measures_of_the_paper_are_those_of_its_text(made):
         assert mine[name].item() == pytest.approx(expected, rel=1e-9), name
 
 
+@pytest.mark.slow
 def test_the_measures_of_the_release_are_windowed_and_end_at_a_small_loss(made):
     here = made("released")
     records = _figure5_plot.at_end(read_records(here.folder))

@@ -186,6 +186,7 @@ def test_vmap_is_the_loop():
         assert int(batch.stats["kink_crossings"][i]) == int(one.stats["kink_crossings"])
 
 
+@pytest.mark.slow
 def test_stops_are_located():
     case = CASES[3]
     level = 0.5 * (case["loss"][0] + case["loss"][1])

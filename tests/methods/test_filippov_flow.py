@@ -206,6 +206,7 @@ def _gap(run, w):
     return np.linalg.norm(run.final.w - w) / np.linalg.norm(w)
 
 
+@pytest.mark.slow
 def test_the_limit_is_that_of_small_euler_steps():
     arrays = _correlated(n=16, d=5, p=4, seed=1)
     times = np.array([2.0, 5.0, 10.0])
@@ -368,6 +369,7 @@ def test_new_numbers_do_not_compile_anew():
 # ----------------------------------------------------------------- how a run can end
 
 
+@pytest.mark.slow
 def test_stops_where_the_loss_meets_the_level():
     arrays = _correlated(n=20, d=10, p=10)
     start = float(_run(arrays, jaxflow.FilippovFlow(), [0.0]).loss[0])
@@ -422,6 +424,7 @@ def test_an_infinite_loss_is_reported():
     assert run.result == jaxflow.Results.diverged
 
 
+@pytest.mark.slow
 def test_converges_to_rounding_without_stalling():
     run = _run(_correlated(n=6, d=12, p=12, seed=3), jaxflow.FilippovFlow(), [1e3])
     assert run.result == jaxflow.Results.reached_time

@@ -35,6 +35,7 @@ def _start(inputs):
     return HeldStep(problem, kinks, carried, weights, a, jnp.asarray(1.5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "inputs", [pytest.param("orthogonal", marks=pytest.mark.slow), "antipodal"]
 )

@@ -52,7 +52,15 @@ def _smooth_flow(data, rtol):
     return jaxflow.LiteralFlow(rtol) if correlated else jaxflow.GradientFlow(rtol)
 
 
-@pytest.mark.parametrize("name, case", list(_cases()), ids=[c[0] for c in _cases()])
+@pytest.mark.parametrize(
+    "name, case",
+    [
+        pytest.param(
+            *one, id=one[0], marks=[pytest.mark.slow] if "from" in one[0] else []
+        )
+        for one in _cases()
+    ],
+)
 def test_agrees_with_dop853(name, case):
     data, network, x, y, w, a = case
     losses, w_end, a_end = reference.flow(x, y, w, a, TIMES)
@@ -129,7 +137,12 @@ def test_a_pair_that_went_off_stays_off_when_its_residual_changes_sign():
 
 
 @pytest.mark.parametrize(
-    "cosine", [pytest.param(0.3, marks=pytest.mark.slow), 0.78, 1.0]
+    "cosine",
+    [
+        pytest.param(0.3, marks=pytest.mark.slow),
+        pytest.param(0.78, marks=pytest.mark.slow),
+        1.0,
+    ],
 )
 def test_group_initialisation_follows_the_closed_form(cosine):
     n, p = 400, 4

@@ -410,6 +410,7 @@ def test_nearly_collinear_slides_stay_bounded():
 # --- how it is called -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_under_jit_and_vmap(kind):
     x, y, w, a = drawn(kind)

@@ -90,6 +90,7 @@ def test_lemma_5_by_simulation():
     assert numbers["1 − P(𝓘) at n = 10^300, ε = 0.05, equal signs"] < 0.05
 
 
+@pytest.mark.slow
 def test_assumption_2_on_explicit_inputs():
     assert assumptions.agrees_with_dense(jax.random.key(0)) < 1e-12
 

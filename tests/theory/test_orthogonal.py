@@ -18,6 +18,7 @@ def one_wrong_pair(a):
     return data, network
 
 
+@pytest.mark.slow
 def test_extinction_time_bounds_that_of_one_pair():
     data, network = one_wrong_pair(-3.0)
     state = jaxflow.Snapshot.of(data, network)
