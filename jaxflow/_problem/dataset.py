@@ -1,6 +1,5 @@
-"""The examples, and the geometry that is chosen for them."""
+"""The examples (x_i, y_i)."""
 
-import math
 from typing import Any
 
 import equinox as eqx
@@ -11,13 +10,8 @@ from jaxtyping import Array, Float
 
 from .._checks import as_float_array, cast, is_concrete
 from .._types import ArrayLike, Examples
-from .inputs import (
-    AbstractInputs,
-    AntipodalInputs,
-    DenseInputs,
-    GramInputs,
-    OrthogonalInputs,
-)
+from .geometry import cheapest_geometry
+from .inputs import AbstractInputs, DenseInputs
 
 
 class Dataset(eqx.Module):
@@ -65,7 +59,7 @@ class Dataset(eqx.Module):
         if given_as_array and is_concrete(inputs.x):
             # Also inside jit, where jax.numpy would otherwise trace a constant.
             with jax.ensure_compile_time_eval():
-                self.reduced, self.directions = _cheapest(inputs)
+                self.reduced, self.directions = cheapest_geometry(inputs)
 
     @property
     def num_examples(self) -> int:
@@ -82,41 +76,3 @@ class Dataset(eqx.Module):
             f"Dataset(n={self.num_examples}, inputs={type(self.inputs).__name__}, "
             f"geometry={self.geometry!r}, dtype={self.targets.dtype})"
         )
-
-
-def _cheapest(
-    inputs: DenseInputs,
-) -> tuple[AbstractInputs, Float[Array, "m d"] | None]:
-    """The geometry that gives the same flow at the least cost, and its unit vectors."""
-    x = inputs.x
-    n, d = x.shape
-    # Beyond 2d examples not even antipodal pairs fit, and Gram costs more than dense.
-    if n > 2 * d:
-        return inputs, None
-    lengths = inputs.norms
-    gram = inputs.gram()
-    if not bool(jnp.all(jnp.isfinite(gram)) & jnp.all(jnp.diag(gram) > 0)):
-        # Squares over- or underflow.
-        return inputs, None
-    cosines = gram / lengths[:, None] / lengths[None, :]
-    # Rounding in an inner product of d terms; anything above it is a correlation.
-    rounding = 8 * math.sqrt(d) * float(jnp.finfo(x.dtype).eps)
-    if _is_diagonal(cosines, rounding):
-        return OrthogonalInputs(lengths), x / lengths[:, None]
-    if n % 2 == 0:
-        m = n // 2
-        rest = cosines.at[jnp.arange(m), jnp.arange(m, n)].add(1.0)
-        rest = rest.at[jnp.arange(m, n), jnp.arange(m)].add(1.0)
-        if _is_diagonal(rest, rounding):
-            return (
-                AntipodalInputs(lengths[:m], lengths[m:]),
-                x[:m] / lengths[:m, None],
-            )
-    if n < 2 * d:
-        return GramInputs(0.5 * (gram + gram.T)), None
-    return inputs, None
-
-
-def _is_diagonal(cosines: Float[Array, "n n"], rounding: float) -> bool:
-    off_diagonal = cosines - jnp.diag(jnp.diag(cosines))
-    return bool(jnp.max(jnp.abs(off_diagonal)) <= rounding)

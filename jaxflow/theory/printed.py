@@ -24,7 +24,7 @@ from ._clt import (
     second_part,
 )
 from ._collapse import CollapseRange, as_preactivations, range_above
-from ._curvature import lower_bound_with, rate_constant, upper_bound_with
+from ._curvature_bounds import lower_bound_with, rate_constant, upper_bound_with
 from ._domains import check_sizes, check_snapshot, check_width_of
 from ._groups import GroupFlow, number_of_pairs
 from ._orthogonal import (
