@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from ._checks import check_kind, check_times, is_concrete
 from ._methods.base import AbstractMethod
+from ._methods.ends import exhausted_at
 from ._observables import OBSERVABLES, Observable
 from ._problem.dataset import Dataset
 from ._problem.network import Network, check_fit
@@ -171,6 +172,10 @@ class Recorder(eqx.Module):
         rows = compiled_separately(
             _always, self.problem, self.start.loss, time, weights, a, multipliers
         )
+        # Where the residuals are only rounding, their rates are noise.
+        spent = compiled_separately(exhausted_at, self.problem, weights, a)
+        for name in ("curvature", "average_curvature"):
+            rows[name] = jnp.where(spent, jnp.nan, rows[name])
         seen = Snapshot(self.problem, self.start, time, weights, a, multipliers)
         if self.view is not None:
             seen = cut(self.view, seen)

@@ -18,8 +18,9 @@ class Results(eqx.Enumeration):
         "is min|y|²/(2n), below which no example can be unfitted."
     )
     stationary: Any = (
-        "The run stopped because its curvature fell below the given tolerance: the "
-        "loss has ceased to decrease."
+        "The loss has ceased to decrease: the curvature fell below the tolerance of "
+        "the Stationary() that was given, or, at the last requested time, every "
+        "velocity is only rounding."
     )
     diverged: Any = (
         "The loss became infinite or NaN. Gradient descent wants a smaller "
@@ -46,6 +47,14 @@ class Results(eqx.Enumeration):
         "Nothing was run: the times, which were not known before jax.jit had compiled "
         "the run, are not finite, ≥ 0 and increasing, or a number of the method, such "
         "as a learning rate, is not positive or takes too many steps to reach them."
+    )
+    dead: Any = (
+        "The run reached the last requested time with no neuron active on any example: "
+        "nothing can move, and the loss stays where it is."
+    )
+    at_origin: Any = (
+        "The run reached the last requested time with every weight zero: nothing can "
+        "move, and the loss stays where it is."
     )
 
 

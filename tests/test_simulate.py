@@ -64,7 +64,7 @@ def test_other_numbers_do_not_compile_anew(name):
 
     def run(seed, scale):
         method = (
-            jaxflow.RungeKuttaFlow(rtol=1e-5 * scale, atol=1e-7 * scale)
+            jaxflow.RungeKuttaFlow(rtol=1e-5 * scale)
             if name == "flow"
             else jaxflow.GradientDescent(0.1 * scale)
         )

@@ -31,8 +31,17 @@ from .kink_solver import (
     velocity,
 )
 from .kinks import AbstractHolding, AbstractKinks, LiteralKinks, kinks_of
-from .loop import DIVERGED, FAILED, GOING_ON, TOO_MANY, VANISHED, result_of
-from .step_size import ErrorControl, MovingRootMeanSquare
+from .loop import (
+    DIVERGED,
+    EXHAUSTED,
+    FAILED,
+    GOING_ON,
+    TOO_MANY,
+    VANISHED,
+    result_of,
+    settled,
+)
+from .step_size import ErrorControl, StepError
 
 _WITH_MEMORY = (diffrax.ReversibleHeun, diffrax.LeapfrogMidpoint)
 
@@ -42,15 +51,16 @@ class AbstractDiffraxFlow(AbstractMethod):
 
     **Arguments:**
 
-    - `rtol`: relative tolerance of the local error per step.
-    - `atol`: absolute tolerance, in units of the weights; `rtol`/10 if left out.
+    - `rtol`: error of a step: of each (w_j, a_j) relative to max(‖w_j‖, |a_j|), and of
+      h at the examples relative to ‖r‖. No absolute tolerance: the scale of weights,
+      targets and time changes nothing.
     - `solver`: any diffrax solver of ordinary differential equations; Dopri5 if left
       out.
     - `controller`: any diffrax step size controller, in place of a
-      `diffrax.PIDController` with the two tolerances and the root mean square error
-      over the numbers that move. A controller of yours averages over all of them.
-    - `first_step`: the first step, in units of time; chosen by the controller if left
-      out. A constant step size needs it.
+      `diffrax.PIDController` of that error. A controller of yours measures the error by
+      its own norm and tolerances, in units of the weights.
+    - `first_step`: the first step, in units of time; left out, a hundredth of the time
+      in which something changes by its own size. A constant step size needs it.
     - `max_steps`: after this many steps the run ends with a message.
 
     Raises a ValueError when a tolerance or a step is not positive, or when a solver or
@@ -58,7 +68,6 @@ class AbstractDiffraxFlow(AbstractMethod):
     """
 
     rtol: Array
-    atol: Array
     first_step: Array | None
     solver: diffrax.AbstractSolver
     controller: diffrax.AbstractStepSizeController | None
@@ -67,7 +76,6 @@ class AbstractDiffraxFlow(AbstractMethod):
     def __init__(
         self,
         rtol: Number,
-        atol: Number | None,
         solver: diffrax.AbstractSolver | None,
         controller: diffrax.AbstractStepSizeController | None,
         first_step: Number | None,
@@ -89,9 +97,6 @@ class AbstractDiffraxFlow(AbstractMethod):
             )
         # Python floats would be compiled in, and a new tolerance compile anew.
         self.rtol = as_scalar("rtol", rtol)
-        self.atol = (
-            self.rtol / 10 if atol is None else as_scalar("atol", atol, strictly=False)
-        )
         self.first_step = (
             None if first_step is None else as_scalar("first_step", first_step)
         )
@@ -121,13 +126,14 @@ class AbstractDiffraxFlow(AbstractMethod):
     ) -> Trajectory:
         kinks = self.kinks(problem.inputs)
         dtype = a.dtype
-        controller = self.controller
+        first_step = self.first_step
+        first_step = None if first_step is None else first_step.astype(dtype)
+        controller, measure = self.controller, None
         if controller is None:
-            controller = ErrorControl(
-                self.rtol.astype(dtype),
-                self.atol.astype(dtype),
-                MovingRootMeanSquare(problem),
-            )
+            controller = ErrorControl()
+            measure = StepError.at_start(problem, weights, a, self.rtol.astype(dtype))
+            if first_step is None:
+                first_step = measure.first_step(problem, weights, a, times[-1])
         eps = float(jnp.finfo(dtype).eps)
         events = [_Margin(stops, index) for index in range(len(stops))]
         carried = kinks.start(weights, a, problem.field(weights, a).residuals)
@@ -142,10 +148,10 @@ class AbstractDiffraxFlow(AbstractMethod):
         saved = jnp.concatenate([times, times[-1:]]) if times.size == 1 else times
         solution = diffrax.diffeqsolve(
             diffrax.ODETerm(velocity),
-            Stepper(self.solver),
+            Stepper(self.solver, measure),
             t0=jnp.zeros((), dtype),
             t1=end,
-            dt0=None if self.first_step is None else self.first_step.astype(dtype),
+            dt0=first_step,
             y0=(weights, a),
             args=args,
             saveat=diffrax.SaveAt(
@@ -173,15 +179,15 @@ class AbstractDiffraxFlow(AbstractMethod):
         rows = jax.tree.map(_as_recorded, rows, kinds)
         state: StepperState = solution.solver_state
         end_weights, end_a = end_weights[0], end_a[0]
+        outcome = _outcome(solution, at_start, problem.loss_at(end_weights, end_a))
+        outcome = settled(problem, outcome, end_weights, end_a)
         return Trajectory(
             times=times,
             rows=rows,
             time=end_time,
             weights=end_weights,
             a=end_a,
-            result=result_of(
-                _outcome(solution, at_start, problem.loss_at(end_weights, end_a)), stops
-            ),
+            result=result_of(outcome, stops),
             stats={
                 "velocity_evaluations": self._evaluations(solution.stats, state),
                 "steps": _count(solution.stats["num_steps"]),
@@ -198,11 +204,13 @@ class AbstractDiffraxFlow(AbstractMethod):
             return jnp.full_like(state.reached, -1)
         per_step = tableau.num_stages - tableau.fsal
         # Besides: the first stage of the first step and after each jump, where a
-        # first-same-as-last scheme cannot reuse its last stage, and what the
-        # controller spends on choosing a first step.
+        # first-same-as-last scheme cannot reuse its last stage, and what is spent on
+        # choosing a first step.
         extra = (1 + state.jumps) if tableau.fsal else 0
-        chooses = isinstance(self.controller, diffrax.PIDController | None)
-        first = 2 if chooses and self.first_step is None else 0
+        first = 0
+        if self.first_step is None:
+            by_diffrax = isinstance(self.controller, diffrax.PIDController)
+            first = 2 if by_diffrax else 1
         return _count(stats["num_steps"]) * per_step + extra + first
 
 
@@ -216,8 +224,8 @@ class RungeKuttaFlow(AbstractDiffraxFlow):
       error estimate does not see. Against an event-by-event reference the weights were
       off by up to 2e-3 at rtol 1e-5 and by 5e-6 at 1e-9.
 
-    Arguments are those of `AbstractDiffraxFlow`: `rtol`, `atol`, `solver`,
-    `controller`, `first_step`, `max_steps`. It has a reverse-mode gradient.
+    Arguments are those of `AbstractDiffraxFlow`: `rtol`, `solver`, `controller`,
+    `first_step`, `max_steps`. It has a reverse-mode gradient.
 
     Raises a ValueError for inputs of another geometry.
     """
@@ -226,14 +234,13 @@ class RungeKuttaFlow(AbstractDiffraxFlow):
     def __init__(
         self,
         rtol: Number = 1e-6,
-        atol: Number | None = None,
         *,
         solver: diffrax.AbstractSolver | None = None,
         controller: diffrax.AbstractStepSizeController | None = None,
         first_step: Number | None = None,
         max_steps: int = 100_000,
     ):
-        super().__init__(rtol, atol, solver, controller, first_step, max_steps)
+        super().__init__(rtol, solver, controller, first_step, max_steps)
 
     def kinks(self, inputs: AbstractInputs) -> AbstractKinks:
         found = kinks_of(inputs)
@@ -261,21 +268,20 @@ class LiteralFlow(AbstractDiffraxFlow):
     its kink: an adaptive solver then needs many steps, and where pairs slide no
     tolerance is an error bound.
 
-    Arguments are those of `AbstractDiffraxFlow`: `rtol`, `atol`, `solver`,
-    `controller`, `first_step`, `max_steps`. It has a reverse-mode gradient.
+    Arguments are those of `AbstractDiffraxFlow`: `rtol`, `solver`, `controller`,
+    `first_step`, `max_steps`. It has a reverse-mode gradient.
     """
 
     def __init__(
         self,
         rtol: Number = 1e-6,
-        atol: Number | None = None,
         *,
         solver: diffrax.AbstractSolver | None = None,
         controller: diffrax.AbstractStepSizeController | None = None,
         first_step: Number | None = None,
         max_steps: int = 100_000,
     ):
-        super().__init__(rtol, atol, solver, controller, first_step, max_steps)
+        super().__init__(rtol, solver, controller, first_step, max_steps)
 
     def kinks(self, inputs: AbstractInputs) -> AbstractKinks:
         return LiteralKinks(inputs)
@@ -336,12 +342,14 @@ def _outcome(
     ended_well = (solution.result == codes.successful) | (
         solution.result == codes.event_occurred
     )
-    outcome = jnp.where(ended_well, GOING_ON, FAILED)
+    outcome = jnp.where(ended_well, jnp.int32(GOING_ON), FAILED)
     for code, ours in (
         (codes.max_steps_reached, TOO_MANY),
         (codes.dt_min_reached, VANISHED),
     ):
         outcome = jnp.where(solution.result == code, ours, outcome)
+    state: Any = solution.solver_state
+    outcome = jnp.where((outcome != GOING_ON) & state.spent, EXHAUSTED, outcome)
     mask: Any = solution.event_mask
     for index in range(at_start.shape[0]):
         outcome = jnp.where(mask[index] | at_start[index], index, outcome)

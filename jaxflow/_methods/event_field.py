@@ -35,11 +35,17 @@ from .._linalg import product
 from .._problem.run_problem import Problem
 from .._types import Examples, Neurons, PairMask, Pairs, Weights
 
-ABOVE, SLIDING, BELOW = 1, 0, -1
+# All kinks of a neuron that is held at the origin are at the last of these.
+ABOVE, SLIDING, BELOW, ORIGIN = 1, 0, -1, 2
 Sides = Int[Array, "p n"]
 
 # Systems up to this size are solved by our own elimination.
 _SMALL = 48
+# The flow from the origin is followed for so many steps, of growing length in units of
+# the time in which the neuron would get as far as it has been put.
+_STEPS, _FIRST_STEP, _STEP_GROWTH = 40, 0.2, 1.3
+# A speed of less than this share of the forces is none.
+_NOTHING = 1e-6
 # Directions whose cosine differs from ±1 by so many roundings are one.
 _ROUNDINGS = 64
 
@@ -197,36 +203,157 @@ def new_sides(
     most: int,
 ) -> tuple[Sides, Bool[Array, ""]]:
     """The sides of the kinks `at_zero`, the others' as they are, and whether they were
-    found.
+    found within `most` changes of a side."""
+    above, below = _forces_at(problem, kinks, s, a, sides, at_zero)
+    attracts = above < below
+    # Pushed apart, a kink goes through to the side that it was heading for.
+    through = jnp.where(sides == ABOVE, BELOW, ABOVE)
+    fixed = jnp.where(at_zero & ~attracts, through, sides)
+    open_ = at_zero & attracts
+    start = jnp.where(open_, SLIDING, fixed)
+    flat = jnp.zeros_like(s)
+    found, _, good = _complementary(kinks, above, below, flat, start, open_, most)
+    return found, good
+
+
+def ascent(
+    problem: Problem, kinks: Kinks, a: Neurons, r: Examples
+) -> tuple[Neurons, Pairs]:
+    """Of the directions ±u_k, which has the largest G/Σ_k |F_k|, see
+    `sides_beyond_origin`: that number, (p,), and the u_l· of the direction, (p, n)."""
+    above, below = two_forces(problem, kinks, a, r)
+    above, below = (jnp.where(kinks.used[None, :], f, 0) for f in (above, below))
+    up, down = jax.nn.relu(kinks.cosines), jax.nn.relu(-kinks.cosines)
+    along = product(above, up) - product(below, down)
+    against = product(above, down) - product(below, up)
+    both = jnp.where(kinks.used[None, :], jnp.maximum(along, against), -jnp.inf)
+    best = jnp.argmax(both, axis=1)
+    rows = jnp.arange(len(best))
+    sign = jnp.where(along[rows, best] >= against[rows, best], 1.0, -1.0)
+    sign = sign.astype(a.dtype)
+    total = jnp.sum(jnp.abs(above) + jnp.abs(below), axis=1)
+    height = both[rows, best] / jnp.where(total > 0, total, 1)
+    return height, sign[:, None] * kinks.cosines[best]
+
+
+def sides_beyond_origin(
+    problem: Problem,
+    kinks: Kinks,
+    s: Pairs,
+    a: Neurons,
+    sides: Sides,
+    there: Bool[Array, " p"],
+    heading: Pairs,
+    most: int,
+) -> tuple[Sides, Bool[Array, ""]]:
+    """The sides of all kinks of the neurons that are `there`, at the origin, and
+    whether they were found. `heading`: s' as they arrived, (p, n).
+
+    Near the origin w_j' = ∇G(w_j) with G(w) = (1/n) Σ_i a_j r_i (w·x_i)_+, which is
+    homogeneous. Solutions that start there are not unique where G > 0 somewhere: each
+    v = ∇G(v) is one, and w = 0 another. The neuron takes the way of those that pass the
+    origin straight on, as descent does: the direction to which ∇G leads from that of
+    its arrival, or, if it leads back, from the best of ±u_k. So the flow of G is
+    followed in growing steps, implicit at the kinks where both sides push onto it.
+    Where that finds no way out the neuron is held at the origin.
+    """
+    at_zero = there[:, None] & kinks.used[None, :]
+    above, below = _forces_at(problem, kinks, s, a, sides, at_zero)
+    open_ = at_zero & (above < below)
+    pushed_apart = at_zero & ~open_
+    size = jnp.max(jnp.abs(above) + jnp.abs(below), axis=1, keepdims=True)
+    flat = jnp.zeros_like(s)
+
+    def side_of(heights: Pairs) -> Sides:
+        return jnp.where(heights >= 0, ABOVE, BELOW).astype(sides.dtype)
+
+    def further(
+        k: Array, state: tuple[Pairs, Sides, Pairs, Array]
+    ) -> tuple[Pairs, Sides, Pairs, Array]:
+        heights, now, _, _ = state
+        now = jnp.where(pushed_apart, side_of(heights), now)
+        length = _FIRST_STEP * _STEP_GROWTH ** k.astype(heights.dtype)
+        # The last of all steps is endless: only the direction is left.
+        start = jnp.where(k < _STEPS, heights / length, 0)
+        now, speeds, good = _complementary(kinks, above, below, start, now, open_, most)
+        return heights + length * speeds, now, speeds, good
+
+    def lead(
+        _: Array, state: tuple[Pairs, Sides, Pairs, Array]
+    ) -> tuple[Pairs, Sides, Pairs, Array]:
+        """From where a neuron is put: where it leads, if it has not left already."""
+        heights, before, speeds_before, good_before = state
+        toward = jnp.sign(heights).astype(sides.dtype)
+        begin = jnp.where(at_zero, toward, sides)
+        put = (heights, begin, flat, jnp.array(True))
+        _, found, speeds, good = jax.lax.fori_loop(0, _STEPS + 1, further, put)
+        # Those that are pushed apart must lie where they go.
+        toward = speeds * found.astype(speeds.dtype)
+        good &= ~jnp.any(pushed_apart & (toward < -_NOTHING * size))
+        left = jnp.any(jnp.abs(speeds_before) > _NOTHING * size, axis=1, keepdims=True)
+        return (
+            otherwise,
+            jnp.where(left, before, found).astype(sides.dtype),
+            jnp.where(left, speeds_before, speeds),
+            good_before & good,
+        )
+
+    on = kinks.activations(s, jnp.where(at_zero, SLIDING, sides))
+    _, best = ascent(problem, kinks, a, problem.residuals(on, a))
+    otherwise = jnp.where(at_zero, best, 0)
+    came = jnp.any(heading != 0, axis=1, keepdims=True)
+    heights = jnp.where(at_zero & came, heading, otherwise)
+    start = (heights, sides, flat, jnp.array(True))
+    _, found, speeds, good = jax.lax.fori_loop(0, 2, lead, start)
+    left = jnp.any(jnp.abs(speeds) > _NOTHING * size, axis=1, keepdims=True)
+    return jnp.where(at_zero & ~left, ORIGIN, found), good
+
+
+def _forces_at(
+    problem: Problem, kinks: Kinks, s: Pairs, a: Neurons, sides: Sides, zero: PairMask
+) -> tuple[Pairs, Pairs]:
+    """F⁺ and F⁻ where the kinks `zero` lie at zero."""
+    on = kinks.activations(s, jnp.where(zero, SLIDING, sides))
+    return two_forces(problem, kinks, a, problem.residuals(on, a))
+
+
+def _complementary(
+    kinks: Kinks,
+    above: Pairs,
+    below: Pairs,
+    heights: Pairs,
+    start: Sides,
+    open_: PairMask,
+    most: int,
+) -> tuple[Sides, Pairs, Bool[Array, ""]]:
+    """The sides of the kinks `open_` such that each has the force of the side on which
+    heights + s' lies, or lies at zero; s', and whether they were found.
 
     The forces of neighbouring examples change when a side does, so the sides are found
     by principal pivoting: solve for the sliding ones, move the first kink that
     contradicts its side, and again, at most `most` times (finite for K_SS positive
     definite).
     """
-    on = kinks.activations(s, jnp.where(at_zero, SLIDING, sides))
-    above, below = two_forces(problem, kinks, a, problem.residuals(on, a))
-    attracts = above < below
-    # Pushed apart, a kink goes through to the side that it was heading for.
-    through = jnp.where(sides == ABOVE, BELOW, ABOVE)
-    fixed = jnp.where(at_zero & ~attracts, through, sides)
-    open_ = at_zero & attracts
-    rounding = _ROUNDINGS * jnp.finfo(a.dtype).eps
-    room = s.shape[1]
+    rounding = _ROUNDINGS * jnp.finfo(above.dtype).eps
+    room = above.shape[1]
+
+    def field_of(sides: Sides) -> tuple[Pairs, Pairs]:
+        known = jnp.where(sides == ABOVE, above, jnp.where(sides == BELOW, below, 0))
+        push = product(known, kinks.cosines) + jnp.where(open_, heights, 0)
+        forces = known + holding(kinks, sides == SLIDING, push, room)
+        return forces, product(forces, kinks.cosines)
 
     def look(sides: Sides) -> tuple[Sides, PairMask]:
         """Where each open kink would rather be."""
-        known = jnp.where(sides == ABOVE, above, jnp.where(sides == BELOW, below, 0))
-        push = product(known, kinks.cosines)
-        forces = known + holding(kinks, sides == SLIDING, push, room)
-        speeds = product(forces, kinks.cosines)
+        forces, speeds = field_of(sides)
         size = rounding * jnp.max(jnp.abs(forces), axis=1, keepdims=True)
         wanted = jnp.where(forces > below + size, BELOW, SLIDING)
         wanted = jnp.where(forces < above - size, ABOVE, wanted)
         wanted = jnp.where(sides != SLIDING, sides, wanted)
         # Above, it must not fall; below, it must not rise.
-        wanted = jnp.where((sides == ABOVE) & (speeds < -size), SLIDING, wanted)
-        wanted = jnp.where((sides == BELOW) & (speeds > size), SLIDING, wanted)
+        ahead = heights + speeds
+        wanted = jnp.where((sides == ABOVE) & (ahead < -size), SLIDING, wanted)
+        wanted = jnp.where((sides == BELOW) & (ahead > size), SLIDING, wanted)
         return wanted, open_ & (wanted != sides)
 
     def pivot(state: tuple[Sides, Array, Array]) -> tuple[Sides, Array, Array]:
@@ -237,13 +364,12 @@ def new_sides(
         chosen = wrong & (slots == least)
         return jnp.where(chosen, wanted, sides), count + 1, jnp.any(wrong)
 
-    start = jnp.where(open_, SLIDING, fixed)
     sides, _, wrong = jax.lax.while_loop(
         lambda state: (state[1] < most) & state[2],
         pivot,
         (start, jnp.int32(0), jnp.array(True)),
     )
-    return sides, ~wrong
+    return sides, field_of(sides)[1], ~wrong
 
 
 def moved(kinks: Kinks, problem: Problem, integrals: Pairs) -> Weights:

@@ -29,19 +29,32 @@ from .._linalg import product
 from .._problem.inputs import AbstractInputs
 from .._problem.run_problem import Problem
 from .._stops import AbstractStop
-from .._types import Declared, Neurons, Number, PairMask, Pairs, Scalar, Weights
+from .._types import (
+    Declared,
+    Examples,
+    Neurons,
+    Number,
+    PairMask,
+    Pairs,
+    Scalar,
+    Weights,
+)
 from .base import AbstractMethod, Recorder, Trajectory
+from .ends import RESTING, exhausted, rising
 from .event_field import (
     ABOVE,
     BELOW,
+    ORIGIN,
     SLIDING,
     Kinks,
     Point,
     Sides,
+    ascent,
     field,
     holding,
     moved,
     new_sides,
+    sides_beyond_origin,
     size_of,
     squares,
 )
@@ -55,23 +68,27 @@ from .loop import (
     outcome_at,
     towards,
 )
+from .step_size import FIRST_SHARE, FLOOR
 
 # The next step over this one: (error/tolerance)^(−1/order) times _SAFETY, within these.
 _SHRINKAGE, _GROWTH, _SAFETY = 0.2, 4.0, 0.9
-# The first step, as a share of the time in which something changes by its own size.
-_FIRST = 0.01
 # An event is met where its number is zero to this share of the tolerance, or to so many
 # roundings. The last attempts are short, so that being exact costs one attempt or two.
-_MET, _ROUNDINGS = 1e-6, 64
+_MET, _MET_ROUNDINGS = 1e-6, 64
+# Where an event is met and all kinks of the neuron lie so close to zero, in units of
+# the tolerance, it has reached the origin.
+_ORIGIN = 0.1
+# Velocities of so small a share of the terms that make them up are none, nor are those
+# of `RESTING` roundings. Kinks that are neither held nor left to within rounding would
+# be met again and again.
+_AT_REST = 1e-11
+# A neuron that is held at the origin is let go by forces that add up to this share of
+# their sizes: at the very moment at which they begin to, it would not move yet.
+_LEAVING = 1e-5
+# Where time cannot be divided any further, what is so many times as far is met too.
+_LAST = 1e4
 # So many times in a row a step is shortened because it seems to hide an event.
-_LOOKS = 4
-# A velocity of so many roundings of the terms that make it up is none.
-_RESTING = 256
-# The error of h that is always allowed, in roundings of the sums that make up h.
-_FLOOR = 8
-# The loss is exhausted where ‖r‖ is less than so many roundings of the sums that make
-# up h.
-_EXHAUSTED = 100
+_LOOKS = 8
 
 
 class EventFlow(AbstractMethod):
@@ -90,12 +107,15 @@ class EventFlow(AbstractMethod):
     - `max_steps`: after this many steps the run ends with a message.
 
     `Solution.stats` also holds `sliding_share` (pairs on their kinks at the end, as a
-    share of n p).
+    share of n p) and `origin_passes`: how often some w_j came to zero, with a_j ≠ 0 and
+    inputs of several directions. The flow has several solutions from there; the one
+    that goes straight on is taken, but descent at another learning rate may take
+    another.
 
     Raises a ValueError when a number is not positive and finite.
     """
 
-    statistics: ClassVar[Declared] = {"sliding_share": float}
+    statistics: ClassVar[Declared] = {"sliding_share": float, "origin_passes": int}
 
     rtol: Array
     max_steps: int = eqx.field(static=True)
@@ -147,7 +167,8 @@ class _State(eqx.Module):
 
     `natural` is the step that the error asks for, `event` an upper bound of the time to
     the next event (inf where none is known) and `aim` where it is looked for next,
-    `past` its number at the upper bound (negative), `tries` how often it was sought.
+    `past` its number at the upper bound (negative), `tries` how often it was sought;
+    `looks` how often in a row a step was shortened to look for a hidden one.
     """
 
     clock: Scalar
@@ -162,8 +183,10 @@ class _State(eqx.Module):
     aim: Scalar
     past: Scalar
     tries: Int[Array, ""]
+    looks: Int[Array, ""]
     accepted: Int[Array, ""]
     crossings: Int[Array, ""]
+    passes: Int[Array, ""]
     increases: Int[Array, ""]
 
 
@@ -185,7 +208,7 @@ class _Stepper(AbstractStepper):
     def met(self) -> Scalar:
         """An event's number that counts as zero."""
         return jnp.maximum(
-            _MET * self.rtol, _ROUNDINGS * jnp.finfo(self.rtol.dtype).eps
+            _MET * self.rtol, _MET_ROUNDINGS * jnp.finfo(self.rtol.dtype).eps
         )
 
     def at(self, integrals: Pairs) -> Pairs:
@@ -227,13 +250,15 @@ class _Stepper(AbstractStepper):
             a=a,
             sides=sides,
             point=point,
-            natural=_FIRST * self.pace(none, a, sides, point),
+            natural=FIRST_SHARE * self.pace(none, a, sides, point),
             event=jnp.full_like(zero, jnp.inf),
             aim=jnp.full_like(zero, jnp.inf),
             past=zero,
             tries=count,
+            looks=count,
             accepted=count,
             crossings=count,
+            passes=count,
             increases=count,
         )
 
@@ -258,9 +283,9 @@ class _Stepper(AbstractStepper):
         last |= state.tries >= 80
         passed = within & ~last & (low < -self.met)
         # The cubic only suggests a dip; the next step ends there, to see.
-        dips = within & ~last & ~passed & (dip < length) & (state.tries < _LOOKS)
+        dips = within & ~last & ~passed & (dip < length) & (state.looks < _LOOKS)
         accepted = within & ~passed & ~dips
-        released, reached = self.met_events(state, numbers, point)
+        released, reached = self.met_events(state, numbers, point, last)
         met = accepted & jnp.any(released | reached)
 
         factor = _SAFETY * jnp.maximum(error, jnp.finfo(error.dtype).tiny) ** (
@@ -285,18 +310,19 @@ class _Stepper(AbstractStepper):
         secant = jnp.clip(low / jnp.maximum(low - past, self.met), 0.02, 0.98)
         share = jnp.where(tries % 3 == 0, 0.5, secant)
         aim = jnp.where(passed, where, jnp.where(accepted, share * event, state.aim))
-        aim = jnp.where(jnp.isfinite(event), aim, jnp.where(dips, dip, jnp.inf))
-        integrals, sides, point, found = jax.lax.cond(
+        aim = jnp.where(dips, dip, jnp.where(jnp.isfinite(event), aim, jnp.inf))
+        looks = jnp.where(dips, state.looks + 1, 0)
+        integrals, sides, point, found, passed_origin = jax.lax.cond(
             met,
             lambda: self.after(state.sides, integrals, a, point, released, reached),
-            lambda: (integrals, state.sides, point, jnp.array(True)),
+            lambda: ((integrals, state.sides, point, jnp.array(True), jnp.int32(0))),
         )
         outcome = jnp.int32(GOING_ON)
         for index, margin in reversed(list(enumerate(margins))):
             outcome = jnp.where(accepted & (margin <= self.met), index, outcome)
-        outcome = jnp.where(
-            accepted & self.exhausted(integrals, a, sides, point), EXHAUSTED, outcome
-        )
+        sums = self.sums(self.kinks.activations(self.at(integrals), sides), a)
+        spent = accepted & exhausted(point.residuals, sums)
+        outcome = jnp.where(spent, EXHAUSTED, outcome)
         outcome = jnp.where(found, outcome, FAILED)
         stuck = ~accepted & (state.clock + length == state.clock)
         outcome = jnp.where(stuck & ~passed, VANISHED, outcome)
@@ -316,8 +342,10 @@ class _Stepper(AbstractStepper):
             aim=aim,
             past=past,
             tries=tries,
+            looks=looks,
             accepted=state.accepted + 1,
             crossings=state.crossings + crossed,
+            passes=state.passes + passed_origin,
             # Beyond rounding it did not: `rising` steps are made again.
             increases=state.increases,
         )
@@ -325,9 +353,20 @@ class _Stepper(AbstractStepper):
             lambda after, here: jnp.where(accepted, after, here), new, state
         )
         tried = eqx.tree_at(
-            lambda s: (s.steps, s.outcome, s.natural, s.event, s.aim, s.past, s.tries),
+            lambda s: (
+                (
+                    s.steps,
+                    s.outcome,
+                    s.natural,
+                    s.event,
+                    s.aim,
+                    s.past,
+                    s.tries,
+                    s.looks,
+                )
+            ),
             kept,
-            (state.steps + 1, outcome, natural, event, aim, past, tries),
+            (state.steps + 1, outcome, natural, event, aim, past, tries, looks),
         )
         resting = eqx.tree_at(
             lambda s: (s.steps, s.accepted, s.clock),
@@ -358,6 +397,7 @@ class _Stepper(AbstractStepper):
             "kink_crossings": state.crossings,
             "loss_increases": state.increases,
             "sliding_share": jnp.sum(slides, dtype=pairs.dtype) / pairs,
+            "origin_passes": state.passes,
         }
 
     # ------------------------------------------------------------- a smooth step
@@ -394,7 +434,7 @@ class _Stepper(AbstractStepper):
         miss = (product(error[1], on) + product(a, off)) / self.problem.p
         r = self.problem.residuals(on, a)
         # Of h no error can be asked for that is below its rounding.
-        rounding = _FLOOR * jnp.finfo(a.dtype).eps * self.sums(on, a)
+        rounding = FLOOR * jnp.finfo(a.dtype).eps * jnp.linalg.norm(self.sums(on, a))
         wanted = self.rtol * jnp.linalg.norm(r) + rounding
         fit = jnp.linalg.norm(miss) / jnp.where(wanted > 0, wanted, 1)
         return integrals, a, jnp.maximum(jnp.max(each) / self.rtol, fit)
@@ -404,20 +444,17 @@ class _Stepper(AbstractStepper):
         square = self.norms + squares(self.kinks, integrals, self.s)
         return jnp.sqrt(jnp.maximum(square, 0))
 
-    def sums(self, on: Pairs, a: Neurons) -> Scalar:
-        """‖Σ_j |a_j| (z_j)_+/p‖: its rounding is that of h."""
-        return jnp.linalg.norm(product(jnp.abs(a), jnp.abs(on))) / self.problem.p
+    def sums(self, on: Pairs, a: Neurons) -> Examples:
+        """(1/p) Σ_j |a_j| (z_ji)_+: the rounding of h is that of these."""
+        return product(jnp.abs(a), jnp.abs(on)) / self.problem.p
 
     def rises(
         self, before: Point, after: Point, integrals: Pairs, a: Neurons, sides: Sides
     ) -> Array:
-        """Whether a step raised the loss by more than the rounding of h: the flow never
-        does. Near a minimum with L > 0 a step at its stability bound would."""
-        on = self.kinks.activations(self.at(integrals), sides)
-        sums = self.sums(on, a) + jnp.linalg.norm(self.problem.targets)
-        slack = _ROUNDINGS * jnp.finfo(a.dtype).eps * sums
-        size = jnp.linalg.norm(before.residuals) + slack
-        return jnp.linalg.norm(after.residuals) > size
+        """Whether a step raised the loss. Near a minimum with L > 0 a step at its
+        stability bound would."""
+        sums = self.sums(self.kinks.activations(self.at(integrals), sides), a)
+        return rising(self.problem, before.residuals, after.residuals, sums)
 
     def rests(self, state: _State) -> Array:
         """Whether all velocities are only rounding: the network stays where it is, dead
@@ -425,22 +462,15 @@ class _Stepper(AbstractStepper):
         point, a = state.point, state.a
         on = self.kinks.activations(self.at(state.integrals), state.sides)
         # r is a difference: its rounding is that of y and of the sums that make up h.
-        sums = product(jnp.abs(a), jnp.abs(on)) / self.problem.p
-        r = jnp.abs(self.problem.targets) + sums
-        rounding = _RESTING * jnp.finfo(a.dtype).eps / self.problem.n
+        r = jnp.abs(self.problem.targets) + self.sums(on, a)
+        rounding = jnp.maximum(RESTING * jnp.finfo(a.dtype).eps, _AT_REST)
+        rounding = rounding / self.problem.n
         forces = rounding * jnp.abs(a) * jnp.sum(r * jnp.abs(self.kinks.lengths))
         still = size_of(point.forces, self.kinks) <= forces
         still &= jnp.abs(point.a_velocity) <= rounding * product(jnp.abs(on), r)
         # A loss on its way to zero ends as exhausted.
         left = jnp.linalg.norm(point.residuals) > 1e-6 * jnp.linalg.norm(r)
         return jnp.all(still) & left
-
-    def exhausted(
-        self, integrals: Pairs, a: Neurons, sides: Sides, point: Point
-    ) -> Array:
-        on = self.kinks.activations(self.at(integrals), sides)
-        least = _EXHAUSTED * jnp.finfo(a.dtype).eps * self.sums(on, a)
-        return jnp.linalg.norm(point.residuals) < least
 
     def pace(self, integrals: Pairs, a: Neurons, sides: Sides, point: Point) -> Scalar:
         """The time in which some neuron, or the fit, changes by its own size."""
@@ -472,6 +502,14 @@ class _Stepper(AbstractStepper):
         inside = jnp.minimum(point.multipliers, 1 - point.multipliers)
         inside = jnp.where(point.jumps < 0, inside, -1)
         found = jnp.where(sides == SLIDING, inside, heights)
+        # Held at the origin until some direction leads out of it.
+        held = sides == ORIGIN
+        way_out = jax.lax.cond(
+            jnp.any(held),
+            lambda: ascent(self.problem, self.kinks, a, point.residuals)[0],
+            lambda: jnp.zeros_like(a),
+        )
+        found = jnp.where(held, (_LEAVING - way_out)[:, None], found)
         watched = self.kinks.used[None, :] & self.alive[:, None]
         return jnp.where(watched, found, 1)
 
@@ -507,7 +545,7 @@ class _Stepper(AbstractStepper):
         size = jnp.maximum(self.lengths(integrals), jnp.abs(a))[:, None]
         scale = length / jnp.where(size > 0, size, 1)
         before = self.numbers(state.integrals, state.a, state.sides, state.point)
-        held = state.sides == SLIDING
+        held = (state.sides == SLIDING) | (state.sides == ORIGIN)
         start = jnp.where(held, before, self.at(state.integrals) * sign)
         start = jnp.where(held, start, start / jnp.where(size > 0, size, 1))
         rise = numbers - start
@@ -549,18 +587,30 @@ class _Stepper(AbstractStepper):
         return low, jnp.maximum(share, floor) * length, least_dip * length
 
     def met_events(
-        self, state: _State, numbers: Pairs, point: Point
+        self, state: _State, numbers: Pairs, point: Point, last: Array
     ) -> tuple[PairMask, PairMask]:
         """Which sliding kinks are released at the end of a step, and which others are
         reached. What has just begun to slide or has just left its kink is close too,
         but on its way. And an event has to be known to come: what only tends to its
         kink as t → ∞ stays on its side."""
         sides = state.sides
-        close = (numbers <= self.met) & jnp.isfinite(state.event)
+        # A λ whose two forces are nearly equal is known to fewer digits.
+        met = jnp.where(last, _LAST * self.met, self.met)
+        close = (numbers <= met) & jnp.isfinite(state.event)
         before = self.numbers(state.integrals, state.a, sides, state.point)
-        released = close & self.slides(sides) & (numbers <= before)
         falling = point.speeds * sides.astype(numbers.dtype) < 0
-        return released, close & (sides != SLIDING) & falling
+        held = sides == ORIGIN
+        reached = close & (sides != SLIDING) & falling & ~held
+        # All kinks at once: their numbers reach zero together, but not to one share.
+        away = jnp.where((sides == SLIDING) | held, 0, numbers)
+        away = jnp.max(jnp.where(self.kinks.used[None, :], away, 0), axis=1)
+        close_to_it = jnp.maximum(_ORIGIN * self.rtol, 1e3 * self.met)
+        origin = jnp.any(reached, axis=1) & (away <= close_to_it)
+        several = jnp.sum(self.kinks.used) > 1
+        reached |= (origin & several)[:, None] & (sides != SLIDING)
+        released = close & self.slides(sides) & (numbers <= before) & ~origin[:, None]
+        reached |= held & close & (numbers < before)
+        return released, reached & self.kinks.used[None, :]
 
     def after(
         self,
@@ -570,18 +620,39 @@ class _Stepper(AbstractStepper):
         point: Point,
         released: PairMask,
         reached: PairMask,
-    ) -> tuple[Pairs, Sides, Point, Bool[Array, ""]]:
-        """B, the sides and the field once these events have happened, and whether the
-        sides were found."""
+    ) -> tuple[Pairs, Sides, Point, Bool[Array, ""], Int[Array, ""]]:
+        """B, the sides and the field once these events have happened, whether the sides
+        were found, and how many neurons have come to the origin."""
         at_zero = reached | self.slides(sides)
-        # To the last bit: what is recorded reads activations off the weights.
-        there = self.at(integrals)
-        integrals = integrals + holding(self.kinks, at_zero, there, there.shape[1])
+        origin = jnp.all(at_zero | ~self.kinks.used[None, :], axis=1)
+        origin &= jnp.any(reached, axis=1) & (jnp.sum(self.kinks.used) > 1)
+        held_there = sides == ORIGIN
+        # To the last bit: what is recorded reads activations off the weights. At the
+        # origin there are more kinks than coordinates; what is left there is rounding.
+        there, held = self.at(integrals), at_zero & ~origin[:, None]
+        integrals = integrals + holding(self.kinks, held, there, there.shape[1])
         up = (point.jumps < 0) & (point.multipliers > 0.5)
         freed = jnp.where(released, jnp.where(up, ABOVE, BELOW), sides)
         freed = freed.astype(sides.dtype)
-        sides, found = self.resided(integrals, a, freed, at_zero & ~released)
-        return integrals, sides, self.look(integrals, a, sides), found
+        others = at_zero & ~released & ~origin[:, None]
+        sides, found = self.resided(integrals, a, freed, others)
+        beyond = jax.lax.cond(
+            jnp.any(origin),
+            lambda: sides_beyond_origin(
+                self.problem,
+                self.kinks,
+                self.at(integrals),
+                a,
+                sides,
+                origin,
+                point.speeds,
+                4 * sides.shape[1] + 8,
+            ),
+            lambda: (sides, jnp.array(True)),
+        )
+        sides, found = beyond[0].astype(sides.dtype), found & beyond[1]
+        passes = jnp.sum(origin & ~jnp.any(held_there, axis=1), dtype=jnp.int32)
+        return integrals, sides, self.look(integrals, a, sides), found, passes
 
     def resided(
         self, integrals: Pairs, a: Neurons, sides: Sides, at_zero: PairMask

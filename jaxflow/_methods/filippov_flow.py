@@ -122,6 +122,7 @@ class FilippovFlow(AbstractMethod):
         dtype = a.dtype
         first, largest = self.first_step, self.largest_step
         stepper = _Stepper(
+            problem=problem,
             scheme=Scheme(problem, self.sliding_candidates),
             stops=stops,
             tolerance=self.tolerance.astype(dtype),
@@ -149,6 +150,7 @@ class _State(eqx.Module):
 class _Stepper(AbstractStepper):
     """The choice of each step of `Scheme`."""
 
+    problem: Problem
     scheme: Scheme
     stops: tuple[AbstractStop, ...]
     tolerance: Scalar

@@ -20,9 +20,16 @@ from .._linalg import product
 from .._problem.run_problem import Problem
 from .._types import Examples, Neurons, Pairs, Weights
 from .._xla import written_to_memory
-from .base import rises
+from .ends import at_rest, exhausted, rising, sums_at
 from .gated_runge_kutta import HeldInterpolation, HeldStep, Stage
 from .kinks import AbstractHolding, AbstractKinks, AbstractPattern, Step, StepEnd
+from .step_size import StepError
+
+# A step that raises the loss is made again, as if its error were so many times what is
+# allowed.
+_RISEN = 8.0
+# A loss that changes by so few roundings in a step may be at rest.
+_UNCHANGED = 8
 
 
 def explicit_tableau(solver: diffrax.AbstractSolver) -> Any:
@@ -72,7 +79,8 @@ class _SettledInterpolation(diffrax.AbstractLocalInterpolation):
 
 class StepperState(eqx.Module):
     """`scheme` and `kinks`: what each hands from step to step. `jumped`: whether the
-    first stage of the next step is not the last one of this."""
+    first stage of the next step is not the last one of this. `rests`: whether nothing
+    moves any more. `spent`: whether the residuals are only rounding."""
 
     scheme: Any
     kinks: Any
@@ -82,12 +90,19 @@ class StepperState(eqx.Module):
     residuals: Examples
     loss: Float[Array, ""]
     increases: Int[Array, ""]
+    rests: Bool[Array, ""]
+    spent: Bool[Array, ""]
 
 
 class Stepper(diffrax.AbstractWrappedSolver):
-    """Any diffrax solver, with the pairs' kinks handled between its steps."""
+    """Any diffrax solver, with the pairs' kinks handled between its steps.
+
+    With `measure` the error that it returns is one number, in units of what is allowed;
+    without, it has the shape of the weights, as a controller of diffrax wants it.
+    """
 
     solver: diffrax.AbstractSolver  # type: ignore[misc]
+    measure: StepError | None = None
 
     @property
     def term_structure(self) -> Any:  # type: ignore[override]
@@ -139,6 +154,8 @@ class Stepper(diffrax.AbstractWrappedSolver):
             residuals=r,
             loss=args.problem.loss_at(weights, a),
             increases=zero,
+            rests=jnp.zeros((), bool),
+            spent=jnp.zeros((), bool),
         )
 
     def step(
@@ -154,7 +171,10 @@ class Stepper(diffrax.AbstractWrappedSolver):
         state, held = solver_state, holds(self.solver, args.kinks)
         tableau = explicit_tableau(self.solver)
         fresh = made_jump | state.jumped
-        step = HeldStep(args.problem, args.kinks, state.kinks, y0[0], y0[1], t1 - t0)
+        # At rest a step of any length leaves everything in its place. Taken as it is,
+        # it would be led by rounding, and at most as long as the scheme is stable.
+        length = jnp.where(state.rests, 0, t1 - t0)
+        step = HeldStep(args.problem, args.kinks, state.kinks, y0[0], y0[1], length)
         reuses = held and tableau.fsal
         if held:
             first = (
@@ -179,7 +199,33 @@ class Stepper(diffrax.AbstractWrappedSolver):
             stages, scheme = [*stages, last] if reuses else stages, last
             error = step.moved(tableau.b_error, stages)
             info = {"step": step, "stages": stages}
-        loss = args.problem.loss(r)
+        loss, problem = args.problem.loss(r), args.problem
+        if self.measure is None:
+            sums = sums_at(problem, end.weights, a)
+            rises = rising(problem, state.residuals, r, sums)
+        elif error is None:
+            raise ValueError(
+                f"{type(self.solver).__name__} does not estimate its error: give it a "
+                "fixed step, with controller=diffrax.ConstantStepSize() and first_step."
+            )
+        else:
+            size, sums = self.measure(problem, end.weights, a, r, error)
+            rises = rising(problem, state.residuals, r, sums)
+            error = jnp.where(rises, jnp.maximum(size, _RISEN), size)
+        still = jnp.zeros((), bool)
+        if held:
+            unchanged = _UNCHANGED * jnp.finfo(loss.dtype).eps * loss
+            still = jax.lax.cond(
+                jnp.abs(loss - state.loss) <= unchanged,
+                lambda: at_rest(problem, end.weights, a),
+                lambda: jnp.zeros((), bool),
+            )
+        spent = exhausted(r, sums)
+        if self.measure is not None:
+            # Any code but success ends the loop, once the step is taken.
+            result = diffrax.RESULTS.where(
+                spent, diffrax.RESULTS.dt_min_reached, result
+            )
         # A stage of a general solver has the gates in it.
         jumped = end.jumped if held else end.jumped | end.regated
         after = StepperState(
@@ -190,7 +236,9 @@ class Stepper(diffrax.AbstractWrappedSolver):
             reached=state.reached + end.reached,
             residuals=r,
             loss=loss,
-            increases=state.increases + rises(loss, state.loss),
+            increases=state.increases + rises.astype(jnp.int32),
+            rests=still,
+            spent=spent,
         )
         return (end.weights, a), error, info, after, result
 

@@ -310,11 +310,16 @@ class CrossingKinks(AbstractHolding):
 
         At zero the Clarke field lies between the speeds of the two sides. It leaves
         when both point the same way: from the moment at which the second of them
-        turned, as straight lines between the ends of the step tell it.
+        turned, as straight lines between the ends of the step tell it. Where both come
+        to push away from zero, as when a_j changes its sign, both ways are solutions;
+        it leaves to the side on which it spent more of its time, as λ says.
         """
         above_end, below_end = self._speeds(step.a, step.r)
         above, below = self._speeds(step.a_before, step.r_before)
+        longer = jnp.where(-below_end > above_end, 1, -1)
+        apart = (above_end > 0) & (below_end < 0)
         direction = jnp.where(above_end * below_end > 0, jnp.sign(above_end), 0)
+        direction = jnp.where(apart, longer, direction)
 
         def turned(start: Array, end: Array) -> Array:
             against = start * direction < 0

@@ -25,18 +25,26 @@ from .._problem.run_problem import Problem
 from .._solution import Results
 from .._stops import AbstractStop
 from .._types import Neurons, Pairs, Scalar, Weights
+from .._xla import compiled_separately
 from .base import Recorder, Trajectory
+from .ends import at_rest, exhausted_at, silent
 
 # The outcome of a run: the index of the stop that was met, or one of these while it
 # goes on, once its loss is not finite, once its step is lost in rounding, after
-# `max_steps`, where a solver gave up, and once the residuals are only rounding.
+# `max_steps`, where a solver gave up, and once the residuals are only rounding. Of a
+# run that has gone on to its last time, whether it is at rest there: at a minimum, with
+# no pair active, or at the origin.
 GOING_ON, DIVERGED, VANISHED, TOO_MANY, FAILED, EXHAUSTED = -1, -2, -3, -4, -5, -6
+RESTING, DEAD, AT_ORIGIN = -7, -8, -9
 _RESULTS = {
     DIVERGED: Results.diverged,
     VANISHED: Results.step_size_vanished,
     TOO_MANY: Results.max_steps_reached,
     FAILED: Results.solver_failed,
     EXHAUSTED: Results.exhausted,
+    RESTING: Results.stationary,
+    DEAD: Results.dead,
+    AT_ORIGIN: Results.at_origin,
 }
 
 # How many states a reverse-mode gradient keeps; it recomputes the rest. It costs
@@ -65,6 +73,7 @@ class AbstractStepper(eqx.Module):
     # Whether a reverse-mode gradient can be taken through the loop.
     differentiable: ClassVar[bool] = False
 
+    problem: eqx.AbstractVar[Problem]
     # After so many steps the run ends; None for no limit.
     max_steps: eqx.AbstractVar[int | None]
 
@@ -124,6 +133,12 @@ def march(
             checkpoints=_CHECKPOINTS if stepper.differentiable else None,
         )
         seen = stepper.seen(state)
+        # Who does not look for it after each step finds out here.
+        spent = compiled_separately(exhausted_at, stepper.problem, *seen[:2])
+        outcome = jnp.where(
+            (state.outcome == GOING_ON) & spent, EXHAUSTED, state.outcome
+        )
+        state = eqx.tree_at(lambda s: s.outcome, state, outcome)
         return state, record(stepper.time(state.clock), *seen)
 
     last, rows = jax.lax.scan(until, stepper.init(weights, a), marks)
@@ -134,16 +149,39 @@ def march(
         last,
     )
     short = (final.outcome == GOING_ON) & (final.clock < marks[-1])
-    weights, a, _ = stepper.seen(final)
+    weights, a, multipliers = stepper.seen(final)
+    outcome = jnp.where(short, TOO_MANY, final.outcome)
+    outcome = settled(stepper.problem, outcome, weights, a, multipliers)
     return Trajectory(
         times=stepper.time(marks),
         rows=rows,
         time=stepper.time(final.clock),
         weights=weights,
         a=a,
-        result=result_of(jnp.where(short, TOO_MANY, final.outcome), stops),
+        result=result_of(outcome, stops),
         stats=stepper.statistics(final),
     )
+
+
+def settled(
+    problem: Problem,
+    outcome: Array,
+    weights: Weights,
+    a: Neurons,
+    multipliers: Pairs | None = None,
+) -> Array:
+    """The outcome of a run that has ended here; of one that went on to its last time,
+    whether it is at rest."""
+
+    def look(problem: Problem) -> Array:
+        quiet, size = silent(problem, weights, a, multipliers)
+        rests = at_rest(problem, weights, a, multipliers)
+        dead = jnp.where(size > 0, jnp.int32(DEAD), AT_ORIGIN)
+        found = jnp.where(quiet, dead, RESTING)
+        return jnp.where(quiet | rests, found, GOING_ON)
+
+    found = compiled_separately(look, problem)
+    return jnp.where(outcome == GOING_ON, found, outcome)
 
 
 def result_of(outcome: Array, stops: tuple[AbstractStop, ...]) -> Results:

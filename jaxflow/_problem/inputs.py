@@ -80,9 +80,18 @@ class AbstractInputs(eqx.Module):
         """The adjoint of `projections`."""
         return self.adjoint(cotangent)
 
+    def projections_of_change(self, change: Weights) -> Pairs:
+        """`projections`, of a change of the weights."""
+        return self.projections(change)
+
     @abc.abstractmethod
     def squared_norms(self, weights: Weights) -> Neurons:
         """‖w_j‖² of weights that have no part outside the span of the inputs, (p,)."""
+
+    def squared_norms_of_change(self, change: Weights) -> Neurons:
+        """‖change of w_j‖² in R^d, (p,)."""
+        # On a CPU a product with ones is quicker than a sum.
+        return product(jnp.square(change), jnp.ones_like(change[0]))
 
     @abc.abstractmethod
     def gram(self) -> Float[Array, "n n"]:
@@ -286,6 +295,12 @@ class GramCoefficients(_AbstractGram):
 
     def adjoint(self, cotangent: Pairs) -> Weights:
         return cotangent
+
+    def projections_of_change(self, change: Weights) -> Pairs:
+        return self.displacement(change)
+
+    def squared_norms_of_change(self, change: Weights) -> Neurons:
+        return jnp.sum(change * self.displacement(change), axis=1)
 
     def squared_norms(self, weights: Weights) -> Neurons:
         # ‖w(t)‖² − ‖w(0)‖²: the constant that a run adds supplies the rest.

@@ -1,6 +1,7 @@
 """The step that keeps p + n numbers for each stage, against diffrax's own step."""
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +12,7 @@ import jaxflow
 from jaxflow._methods.gated_runge_kutta import HeldInterpolation, HeldStep
 from jaxflow._methods.kink_solver import Arguments, velocity
 from jaxflow._methods.kinks import kinks_of
-from jaxflow._methods.step_size import ErrorControl, MovingRootMeanSquare
+from jaxflow._methods.step_size import ErrorControl, StepError
 from jaxflow._problem.run_problem import counts, to_run_coordinates
 
 SOLVERS = [
@@ -73,31 +74,51 @@ def test_is_the_step_of_diffrax(solver, inputs):
     assert_allclose(between[1], mine.evaluate(1.1)[1] - mine.evaluate(0.4)[1])
 
 
-def test_the_error_is_that_of_what_moves():
+def test_the_error_is_that_of_neurons_and_of_the_fit():
     step = _start("orthogonal")
+    problem, weights, a = step.problem, step.weights, step.a
     rng = np.random.default_rng(0)
-    weights, new = rng.normal(size=(2, 7, 24))
-    error = 1e-5 * rng.normal(size=(7, 24))
-    error[rng.random((7, 24)) < 0.7] = 0
-    a, new_a, a_error = np.ones(7), 2 * np.ones(7), 3e-5 * np.ones(7)
-    scaled = error / (1e-4 + 1e-3 * np.maximum(abs(weights), abs(new)))
-    scaled_a = a_error / (1e-4 + 1e-3 * 2)
-    size = np.sqrt((np.sum(scaled**2) + np.sum(scaled_a**2)) / (np.sum(error != 0) + 7))
+    errors = tuple(1e-5 * rng.normal(size=y.shape) for y in (weights, a))
+    rtol = jnp.asarray(1e-3)
+    measure = StepError.at_start(problem, weights, a, rtol)
+    r = problem.residuals_at(weights, a)
+    size, sums = measure(problem, weights, a, r, tuple(map(jnp.asarray, errors)))
 
-    norm = MovingRootMeanSquare(step.problem)
-    control = ErrorControl(jnp.asarray(1e-3), jnp.asarray(1e-4), norm)
+    w, gates = np.asarray(weights), np.asarray(weights) > 0
+    lengths = np.asarray(problem.inputs.norms)
+    norms = np.sqrt(np.asarray(problem.squared_norms(weights)))
+    each = np.maximum(np.linalg.norm(errors[0], axis=1), abs(errors[1]))
+    each = each / np.maximum(norms, abs(np.asarray(a)))
+    on = np.where(gates, w, 0) * lengths
+    missed = errors[1] @ on + np.asarray(a) @ (np.where(gates, errors[0], 0) * lengths)
+    fit = np.linalg.norm(missed / len(a)) / np.linalg.norm(r)
+    assert_allclose(size, max(each.max(), fit) / 1e-3 / 5, rtol=1e-10)
+    assert_allclose(sums, abs(np.asarray(a)) @ on / len(a), rtol=1e-12)
+    # Neurons of any scale, also where squares underflow.
+    ours, tiny = (
+        StepError.at_start(
+            eqx.tree_at(lambda s: s.offset, problem, jnp.zeros_like(a)),
+            scale * weights,
+            0.1 * scale * a,
+            rtol,
+        ).excess
+        for scale in (1, 1e-200)
+    )
+    assert np.all(np.asarray(ours) > 0.1 * norms)
+    assert_allclose(tiny, 1e-200 * np.asarray(ours), rtol=1e-12)
+
+
+def test_a_step_is_kept_if_its_error_is_at_most_one():
+    control = ErrorControl()
     by_hand = diffrax.PIDController(rtol=0, atol=1, pcoeff=0.4, icoeff=0.3)
     state = (jnp.asarray(1.0), jnp.asarray(1.0), False)
-
-    def next_step(controller, y0, y1, error):
-        return controller.adapt_step_size(0.0, 1.0, y0, y1, None, error, 5.0, state)
-
-    ours = next_step(control, (weights, a), (new, new_a), (error, a_error))
-    theirs = next_step(by_hand, jnp.asarray(0.0), jnp.asarray(0.0), jnp.asarray(size))
-    assert bool(ours[0]) == bool(theirs[0]) is True
-    assert_allclose(ours[2], theirs[2], rtol=1e-12)
-
-    broken = np.full((7, 24), np.nan)
-    kept, _, end, *_ = next_step(control, (weights, a), (broken, a), (error, a_error))
-    assert not kept
-    assert 0 < float(end) < 1
+    zero = jnp.asarray(0.0)
+    for error, kept in ((0.9, True), (1.1, False), (jnp.inf, False)):
+        ours, theirs = (
+            controller.adapt_step_size(
+                0.0, 1.0, y, y, None, jnp.asarray(error), 5.0, state
+            )
+            for controller, y in ((control, None), (by_hand, zero))
+        )
+        assert bool(ours[0]) == bool(theirs[0]) == kept
+        assert_allclose(ours[2], theirs[2], rtol=1e-12)
