@@ -68,10 +68,12 @@ from .loop import (
     outcome_at,
     towards,
 )
-from .step_size import FIRST_SHARE, FLOOR
+from .step_size import FIRST_SHARE
 
 # The next step over this one: (error/tolerance)^(−1/order) times _SAFETY, within these.
 _SHRINKAGE, _GROWTH, _SAFETY = 0.2, 4.0, 0.9
+# The error of h that is always allowed, in roundings of the sums that make up h.
+_FLOOR = 8
 # An event is met where its number is zero to this share of the tolerance, or to so many
 # roundings. The last attempts are short, so that being exact costs one attempt or two.
 _MET, _MET_ROUNDINGS = 1e-6, 64
@@ -434,7 +436,7 @@ class _Stepper(AbstractStepper):
         miss = (product(error[1], on) + product(a, off)) / self.problem.p
         r = self.problem.residuals(on, a)
         # Of h no error can be asked for that is below its rounding.
-        rounding = FLOOR * jnp.finfo(a.dtype).eps * jnp.linalg.norm(self.sums(on, a))
+        rounding = _FLOOR * jnp.finfo(a.dtype).eps * jnp.linalg.norm(self.sums(on, a))
         wanted = self.rtol * jnp.linalg.norm(r) + rounding
         fit = jnp.linalg.norm(miss) / jnp.where(wanted > 0, wanted, 1)
         return integrals, a, jnp.maximum(jnp.max(each) / self.rtol, fit)

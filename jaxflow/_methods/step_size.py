@@ -30,8 +30,9 @@ _PROPORTIONAL, _INTEGRAL = 0.4, 0.3
 # On orthogonal inputs (n = 100 … 2000) the error of a whole run was this many times less
 # than the estimate of one step.
 _OVERESTIMATE = 5.0
-# The error of h that is always allowed, in roundings of the sums that make up h.
-FLOOR = 8
+# The error of h that is always allowed, in roundings of the sums that make up h. More
+# would show in μ, which is 2 λ_max where r is nothing but such errors.
+_FLOOR = 1
 # The first step, as a share of the time in which something changes by its own size.
 FIRST_SHARE = 0.01
 
@@ -141,10 +142,11 @@ class StepError(eqx.Module):
         """The error of a step that ends at (weights, a) with residuals `r`, and
         (1/p) Σ_j |a_j| (z_ji)_+ there, (n,)."""
         each, miss, sums = self._changes(problem, weights, a, errors)
-        rounding = FLOOR * jnp.finfo(a.dtype).eps * jnp.linalg.norm(sums)
-        wanted = self.rtol * jnp.linalg.norm(r) + rounding
+        rounding = _FLOOR * jnp.finfo(a.dtype).eps * jnp.linalg.norm(sums)
+        allowed = _OVERESTIMATE * self.rtol
+        wanted = allowed * jnp.linalg.norm(r) + rounding
         fit = miss / jnp.where(wanted > 0, wanted, 1)
-        return jnp.maximum(each / self.rtol, fit) / _OVERESTIMATE, sums
+        return jnp.maximum(each / allowed, fit), sums
 
     def first_step(
         self, problem: Problem, weights: Weights, a: Neurons, last: Scalar
