@@ -13,6 +13,7 @@ from .._problem.network import Network
 from .._problem.size_buckets import bucket_size
 from .._simulate import Run
 from .grid import Cell
+from .interruption import Interruption
 from .program import Program, Work, prepare, signature, stack, working_bytes
 from .resources import check_room, release_programs
 
@@ -25,8 +26,8 @@ Member: TypeAlias = tuple[Cell, int]
 
 
 class Batch(NamedTuple):
-    """Runs of one shape, stacked on a leading axis. Runs of no duration fill it up
-    after its `members`."""
+    """Runs of one shape, stacked on a leading axis. Where the program takes it as a
+    whole, runs of no duration fill it up after its `members`."""
 
     members: list[Member]
     runs: Run
@@ -56,26 +57,33 @@ class Batcher:
         # Of the outputs of a run: the same for all, or the user is told.
         self._shapes: dict[str, Any] = {}
 
-    def batches(self, todo: Sequence[Member]) -> Iterator[Batch]:
-        """The runs `todo`, those of like shape and cost together."""
+    def batches(
+        self, todo: Sequence[Member], interruption: Interruption
+    ) -> Iterator[Batch]:
+        """The runs `todo`, those of like shape and cost together; told to stop, raises
+        a `StoppedError` before it draws another."""
         for members in _alike(todo):
             work = self._works[members[0][0].method]
             method = work.dynamics.method
             # Runs of like cost side by side, since the slowest of a batch decides.
             members.sort(key=lambda member: expected_work(member[0]))
             # The size of a batch follows from its first run, which is not drawn twice.
-            ready = [self._drawn(members[0], method)]
+            ready = [self._drawn(members[0], method, interruption)]
             self._check_shapes(ready[0], work)
             size = self._size(len(members), ready[0], method)
             for part in equal_parts(members, size):
                 runs = ready + [
-                    self._drawn(member, method) for member in part[len(ready) :]
+                    self._drawn(member, method, interruption)
+                    for member in part[len(ready) :]
                 ]
                 ready = []
                 release_programs()
                 yield from self._stacked(part, runs, work, size)
 
-    def _drawn(self, member: Member, method: AbstractMethod) -> Run:
+    def _drawn(
+        self, member: Member, method: AbstractMethod, interruption: Interruption
+    ) -> Run:
+        interruption.check()
         cell, seed = member
         data, network = self._draw(cell, seed)
         return prepare(data, network, method, cell.times)
@@ -91,7 +99,10 @@ class Batcher:
             self._check_shapes(runs[indices[0]], work)
             yield Batch(
                 [members[i] for i in indices],
-                stack([runs[i] for i in indices], size),
+                stack(
+                    [runs[i] for i in indices],
+                    size if self._program.whole else len(indices),
+                ),
                 work,
             )
 

@@ -6,7 +6,8 @@ times (B, T), and so on, at the sizes of a bucket. The program maps the driver o
 
 - On a CPU by `lax.map`: the runs follow each other. One network fits into the cache,
   each run ends when it is done, and the arithmetic is that of a network alone, to the
-  last bit.
+  last bit. On one device each run of a batch is a call of its own, so that a call which
+  is interrupted keeps the runs that are done.
 - On an accelerator by `vmap`: the runs take their steps together; the slowest decides.
 - On several devices by `shard_map` besides: each device has its share of the runs, and
   none waits for another before all are done.
@@ -16,8 +17,7 @@ method), ahead of its first call, and is kept for as long as the process.
 """
 
 import functools
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -35,6 +35,7 @@ from .._simulate import Dynamics, Observers, Run, drive, make_run
 from .._stops import AbstractStop
 from .._types import Scalar
 from .._xla import compiler_options
+from .interruption import Interruption, computed, heard
 from .resources import AXIS
 
 
@@ -130,10 +131,14 @@ class Program:
     - `lockstep`: `vmap` rather than `lax.map`.
     - `mesh`: the devices, along the one axis `AXIS`. Each has its share of a batch and
       none waits for another within it.
+
+    `whole`: whether a batch is one call of the compiled program, rather than one for
+    each of its runs.
     """
 
     def __init__(self, observers: Observers, mesh: Mesh, lockstep: bool):
         self.mesh = mesh
+        self.whole = lockstep or mesh.size > 1
         self._compiled: dict[Any, Any] = {}
         self._shapes: dict[Any, Any] = {}
         self._observers = observers
@@ -143,7 +148,7 @@ class Program:
             return jax.vmap(one)(batch) if lockstep else jax.lax.map(one, batch)
 
         whole: Any = share
-        if math.prod(mesh.devices.shape) > 1:
+        if mesh.size > 1:
             split, same = PartitionSpec(AXIS), PartitionSpec()
             whole = jax.shard_map(
                 share,
@@ -183,26 +188,63 @@ class Program:
                 )
         return shapes
 
-    def prepare(self, batch: Run, work: Work) -> Callable[[], dict[str, np.ndarray]]:
+    def prepare(
+        self, batch: Run, work: Work, interruption: Interruption | None = None
+    ) -> Callable[[], dict[str, np.ndarray]]:
         """A call that runs a batch and returns its outputs on the host. What depends on
-        jax's settings happens here, since those are the thread's own."""
-        placed = self._placed(batch, work)
-        compiled = self.compile(*placed)
-        return lambda: jax.device_get(compiled(*placed))
+        jax's settings happens here, since those are the thread's own.
 
-    def compile(self, batch: Run, work: Work) -> Any:
+        Told to stop, this raises a `StoppedError`, and the call returns the runs that
+        are done: the first so many of the batch, or nothing.
+        """
+        told = Interruption() if interruption is None else interruption
+        placed = [self._placed(part) for part in self._parts(batch)]
+        own = self._everywhere(work)
+        compiled = self.compile(batch, work, told)
+
+        def call() -> dict[str, np.ndarray]:
+            done = []
+            for part in placed:
+                if told.asked:
+                    break
+                outputs = compiled(part, own)
+                if not computed(outputs, told):
+                    break
+                done.append(jax.device_get(outputs))
+            names = done[0] if done else {}
+            return {k: np.concatenate([rows[k] for rows in done]) for k in names}
+
+        return call
+
+    def compile(
+        self, batch: Run, work: Work, interruption: Interruption | None = None
+    ) -> Any:
         """The compiled program for batches of this shape."""
-        key = signature(batch), signature(work)
+        part = next(self._parts(batch))
+        key = signature(part), signature(work)
         if key not in self._compiled:
             # Compiling needs the arrays' places only; those in place stay there.
-            lowered = self._jitted.lower(*self._placed(batch, work))
-            self._compiled[key] = lowered.compile()
+            lowered = self._jitted.lower(self._placed(part), self._everywhere(work))
+            self._compiled[key] = heard(lowered.compile, interruption or Interruption())
         return self._compiled[key]
 
-    def _placed(self, batch: Run, work: Work) -> tuple[Run, Any]:
+    def _parts(self, batch: Run) -> Iterator[Run]:
+        """What the compiled program is called with, one after the other."""
+        if self.whole:
+            yield batch
+            return
+        leaves, structure = jax.tree.flatten(jax.tree.map(np.asarray, batch))
+        for index in range(len(leaves[0])):
+            one = [leaf[index : index + 1] for leaf in leaves]
+            yield jax.tree.unflatten(structure, one)
+
+    def _placed(self, part: Run) -> Run:
         split = jax.sharding.NamedSharding(self.mesh, PartitionSpec(AXIS))
+        return jax.device_put(part, split)
+
+    def _everywhere(self, work: Work) -> Work:
         same = jax.sharding.NamedSharding(self.mesh, PartitionSpec())
-        return jax.device_put(batch, split), jax.device_put(work, same)
+        return jax.device_put(work, same)
 
 
 def _outputs(run: Run, work: Work, observers: Observers) -> dict[str, Array]:

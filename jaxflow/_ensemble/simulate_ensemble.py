@@ -35,6 +35,7 @@ from .grid import (
     make_grid,
     run_key,
 )
+from .interruption import Interruption
 from .plan_checks import PlanChecks
 from .program import Work, program
 from .progress import Progress, Reporter, check_progress
@@ -239,13 +240,30 @@ def simulate_ensemble(
             progress, len(todo), sum(expected_work(cell) for cell, _ in todo)
         )
         with (
+            Interruption() as interruption,
             contextlib.closing(reporter),
-            contextlib.closing(engine.results(todo, reporter)) as results,
+            contextlib.closing(engine.results(todo, reporter, interruption)) as results,
         ):
             for names, rows in results:
                 storage.write(names, rows)
+    if interruption.signal is not None:
+        finished = len(mine) - len(todo) + reporter.done
+        interruption.leave(_told(finished, len(mine), folder))
     if processes > 1:
         from jax.experimental.multihost_utils import sync_global_devices
 
         sync_global_devices("jaxflow.simulate_ensemble")
     return storage.dataset(plan, seeds, engine.attributes())
+
+
+def _told(finished: int, runs: int, folder: str | os.PathLike[str] | None) -> str:
+    """What is left of an interrupted call."""
+    if folder is None:
+        return (
+            f"{finished} of {runs} runs were finished, and are lost with this call. "
+            "With folder= the same call would go on from there."
+        )
+    return (
+        f"{finished} of {runs} runs are kept in {os.fspath(folder)!r}. The same call "
+        "goes on from there."
+    )
