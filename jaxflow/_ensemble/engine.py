@@ -1,7 +1,7 @@
 """Runs batches on every core or device, and hands back their rows by name."""
 
 import contextlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, TypeAlias
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from .._problem.size_buckets import bucket_size, row_bucket_size
 from .batches import Batcher, Member, expected_work
+from .grid import Runs
 from .interruption import Interruption, StoppedError
 from .program import Program
 from .progress import Reporter
@@ -34,7 +35,7 @@ class Engine:
         self._compiled_before = program.compilations
 
     def results(
-        self, todo: Sequence[Member], reporter: Reporter, interruption: Interruption
+        self, todo: Runs, reporter: Reporter, interruption: Interruption
     ) -> Generator[NamedRows, None, None]:
         """Names and rows of the runs `todo`, as they are finished; told to stop, of
         those that are."""

@@ -22,12 +22,13 @@ from .._simulate import check_observers, check_stops
 from .._stops import Stops
 from .._types import ArrayLike, Counts, Devices, DTypeLike, Names
 from ..records._chunk import optional
-from .batches import Batcher, expected_work
+from .batches import Batcher, total_work
 from .config import Configuration, check_accept, config_of
 from .dataset import check_names
 from .engine import Engine
 from .grid import (
     Cell,
+    Runs,
     check_key,
     check_known,
     check_methods,
@@ -218,11 +219,11 @@ def simulate_ensemble(
 
     if not goes_on:
         checks.check(plan.cells, seeds[0])
-    runs = [(cell, seed) for seed in seeds for cell in plan.cells]
+    runs = Runs(plan.cells, seeds)
     with open_storage(folder, agreed) as storage:
         done = storage.finished()
         mine = runs[jax.process_index() :: processes]
-        todo = [(cell, seed) for cell, seed in mine if cell.run_name(seed) not in done]
+        todo = mine.missing(done)
         if goes_on:
             checks.check_missing(configuration.compared, runs, done)
         if todo:
@@ -236,9 +237,7 @@ def simulate_ensemble(
             lockstep=lockstep,
         )
         engine = Engine(compiled, batcher, workers=workers, lockstep=lockstep)
-        reporter = Reporter(
-            progress, len(todo), sum(expected_work(cell) for cell, _ in todo)
-        )
+        reporter = Reporter(progress, len(todo), total_work(todo))
         with (
             Interruption() as interruption,
             contextlib.closing(reporter),

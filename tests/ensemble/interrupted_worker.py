@@ -9,6 +9,7 @@ in memory.
 
 import hashlib
 import sys
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,8 +22,11 @@ def _endless(n, d, p):
     return [0.0, 5.0 if n == 40 else 1e9]
 
 
-DESCENT = {"method": jaxflow.GradientDescent(0.5), "times": [0.0, 5.0, 40.0]}
-ENDLESS = {
+DESCENT: dict[str, Any] = {
+    "method": jaxflow.GradientDescent(0.5),
+    "times": [0.0, 5.0, 40.0],
+}
+ENDLESS: dict[str, Any] = {
     "n": [40, 20],
     "seeds": 2,
     "method": jaxflow.GradientDescent(0.5),
@@ -30,7 +34,7 @@ ENDLESS = {
 }
 # So little memory that a batch in lockstep holds about as many runs as one that is not.
 FEW = 400_000
-SWEEPS = {
+SWEEPS: dict[str, dict[str, Any]] = {
     "descent": {**DESCENT, "n": [20, 21, 33], "seeds": 400},
     "flow": {
         "n": [20, 21],

@@ -65,7 +65,7 @@ def test_ctrl_c_keeps_what_is_finished_and_a_later_call_goes_on(tmp_path, lockst
     kept = records.open_records(folder).sizes["run"]
     assert 1 <= kept < 60
     assert str(told.value).startswith(f"{kept} of 60 runs are kept in {str(folder)!r}")
-    done = []
+    done: list[jaxflow.Progress] = []
     again = ensemble(lockstep=lockstep, folder=folder, progress=done.append)
     assert done[-1].done == 60 - kept
     for name in whole.data_vars:
