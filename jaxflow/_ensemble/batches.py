@@ -27,8 +27,8 @@ Member: TypeAlias = tuple[Cell, int]
 
 
 class Batch(NamedTuple):
-    """Runs of one shape, stacked on a leading axis. Where the program takes it as a
-    whole, runs of no duration fill it up after its `members`."""
+    """Runs of one shape, stacked on a leading axis. After its `members`, runs of no
+    duration fill it up."""
 
     members: list[Member]
     runs: Run
@@ -97,10 +97,7 @@ class Batcher:
             self._check_shapes(runs[indices[0]], work)
             yield Batch(
                 [members[i] for i in indices],
-                stack(
-                    [runs[i] for i in indices],
-                    size if self._program.whole else len(indices),
-                ),
+                stack([runs[i] for i in indices], size),
                 work,
             )
 

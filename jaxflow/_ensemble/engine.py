@@ -44,7 +44,9 @@ class Engine:
         try:
             with contextlib.suppress(StoppedError):
                 for batch in self._batcher.batches(todo, interruption):
-                    call = self._program.prepare(batch.runs, batch.work, interruption)
+                    call = self._program.prepare(
+                        batch.runs, batch.work, interruption, len(batch.members)
+                    )
                     pending[pool.submit(call)] = batch.members
                     while len(pending) > self._workers:
                         yield from self._finished(pending, reporter)
