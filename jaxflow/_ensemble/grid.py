@@ -107,6 +107,12 @@ class Runs:
         """For each run what `values` has for its cell."""
         return values[self._places % len(self.cells)]
 
+    def cells_of_some(self) -> list[Cell]:
+        """The cells that have one of these runs or more."""
+        return [
+            self.cells[place] for place in np.unique(self._places % len(self.cells))
+        ]
+
     def missing(self, done: Collection[str]) -> "Runs":
         """The runs whose names are not in `done`."""
         if not done:

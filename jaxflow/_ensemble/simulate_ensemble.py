@@ -225,7 +225,7 @@ def simulate_ensemble(
         mine = runs[jax.process_index() :: processes]
         todo = mine.missing(done)
         if goes_on:
-            checks.check_missing(configuration.compared, runs, done)
+            checks.check_missing(configuration.compared, runs.missing(done))
         if todo:
             storage.check_writable()
         batcher = Batcher(
