@@ -1,6 +1,8 @@
 """What is wrong with a later run is said before the first one is drawn, and before a
 folder is made."""
 
+import time
+import tracemalloc
 from typing import Any
 
 import jax
@@ -37,8 +39,8 @@ def too_many(key, n, dtype):
     return jnp.ones(n + n // 40, dtype)
 
 
-def one_target_less(key, n, dtype, where):
-    return jnp.ones(n - (n == where), dtype)
+def one_target_less(key, n, dtype):
+    return jnp.ones(n - (n == 41), dtype)
 
 
 LATE: dict[str, tuple[dict[str, Any], str]] = {
@@ -98,7 +100,7 @@ LATE: dict[str, tuple[dict[str, Any], str]] = {
         "n must be even, got 4001",
     ),
     "targets at one of thousands of sizes": (
-        {"n": range(1, 60), "d": 60, "targets": lambda *a: one_target_less(*a, 41)},
+        {"n": range(1, 60), "d": 60, "targets": one_target_less},
         r"shape \(41,\), got shape \(40,\)",
     ),
     "no targets at one size": (
@@ -228,6 +230,10 @@ class DoneError(Exception):
     pass
 
 
+def done(*args, **kwargs):
+    raise DoneError
+
+
 def traced_plan(monkeypatch, **settings):
     """How many runs were traced for the checks of a plan, of which none is made."""
     traced = []
@@ -237,11 +243,8 @@ def traced_plan(monkeypatch, **settings):
         traced.append(cell)
         return original(self, cell, seed)
 
-    def checked(*args, **kwargs):
-        raise DoneError
-
     monkeypatch.setattr(plan_checks.PlanChecks, "_hollow_run", hollow_run)
-    monkeypatch.setattr("jaxflow._ensemble.simulate_ensemble.open_storage", checked)
+    monkeypatch.setattr("jaxflow._ensemble.simulate_ensemble.open_storage", done)
     with pytest.raises(DoneError):
         ensemble(None, **settings)
     return len(traced)
@@ -274,3 +277,27 @@ def test_a_small_run_that_takes_more_memory_than_a_large_one_is_refused(monkeypa
     assert traced_plan(monkeypatch, n=300, **settings) == 1
     with pytest.raises(ValueError, match="one run takes about"):
         ensemble(None, n=[250, 300], **settings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes, seeds", [(1000, 1000), (1, 10**6)])
+def test_a_million_runs_are_planned_in_two_seconds(monkeypatch, sizes, seeds):
+    path = "jaxflow._ensemble.simulate_ensemble.sample_problem"
+    monkeypatch.setattr(path, done)
+    settings = {"n": range(10, 10 + sizes), "d": 2000, "p": 5, "seeds": seeds}
+
+    def plan():
+        with pytest.raises(DoneError):
+            ensemble(None, **settings)
+
+    start = time.process_time()
+    plan()
+    # Half as much again for other work on the machine.
+    assert time.process_time() - start < 3
+    tracemalloc.start()
+    try:
+        plan()
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 100e6
