@@ -149,6 +149,12 @@ def simulate_ensemble(
     the plan: when it does not fit into the memory, say. What needs the numbers of a run
     is found when it is drawn. So is a folder that holds runs of other settings, and
     which.
+
+    A KeyboardInterrupt at Ctrl-C, within about two seconds: what is finished by then is
+    written, the message says how much that is, and the same call goes on from there.
+    SIGTERM ends the process in the same way. A second signal ends it at once, and what
+    `folder` held before is kept. What a compiled program was computing goes on unheard,
+    to its end or that of the process; where that is long, restart a notebook's kernel.
     """
     optional("xarray")
     check_key(key)
