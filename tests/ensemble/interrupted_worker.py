@@ -8,6 +8,7 @@ in memory.
 """
 
 import hashlib
+import signal
 import sys
 from typing import Any
 
@@ -56,6 +57,8 @@ SWEEPS: dict[str, dict[str, Any]] = {
 
 
 def main(sweep, folder):
+    # Tests that a shell has started in the background ignore Ctrl-C, and so would this.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     computed = [0]
 
     def progress(told):
