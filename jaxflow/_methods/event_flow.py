@@ -96,6 +96,7 @@ class EventFlow(AbstractMethod):
     """
 
     statistics: ClassVar[Declared] = {"sliding_share": float}
+    positive: ClassVar[tuple[str, ...]] = ("rtol",)
 
     rtol: Array
     max_steps: int = eqx.field(static=True)
