@@ -35,11 +35,12 @@ ENDLESS: dict[str, Any] = {
 }
 # So little memory that a batch in lockstep holds about as many runs as one that is not.
 FEW = 400_000
+# Many runs, since each of the calls that is interrupted finishes up to a hundred.
 SWEEPS: dict[str, dict[str, Any]] = {
-    "descent": {**DESCENT, "n": [20, 21, 33], "seeds": 400},
+    "descent": {**DESCENT, "n": [20, 21, 33], "seeds": 800},
     "flow": {
         "n": [20, 21],
-        "seeds": 500,
+        "seeds": 1000,
         "method": jaxflow.GradientFlow(rtol=1e-4),
         "times": [0.0, 1.0, 4.0],
         "stop": jaxflow.LossBelow(),
@@ -47,7 +48,7 @@ SWEEPS: dict[str, dict[str, Any]] = {
     "lockstep": {
         **DESCENT,
         "n": [20, 21, 33],
-        "seeds": 400,
+        "seeds": 800,
         "lockstep": True,
         "memory": FEW,
     },
