@@ -64,14 +64,14 @@ def _watch_compilation() -> list[float]:
     up a program and placing a batch are part of any call."""
     spent, original = [0.0], Program.compile
 
-    def timed(self: Program, batch: Any, work: Any) -> Any:
+    def timed(self: Program, *args: Any) -> Any:
         before, start = self.compilations, time.perf_counter()
-        found = original(self, batch, work)
+        found = original(self, *args)
         if self.compilations > before:
             spent[0] += time.perf_counter() - start
         return found
 
-    Program.compile = timed  # type: ignore[method-assign]
+    Program.compile = timed  # type: ignore[method-assign, assignment]
     return spent
 
 

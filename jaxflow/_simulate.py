@@ -60,8 +60,8 @@ def simulate(
 
     **Raises:** a ValueError, before anything is compiled, when shapes do not fit or
     `times` are not increasing non-negative numbers. Inside `jax.jit`, where numbers are
-    not known, bad times or a bad learning rate are an outcome, `Results.bad_times`, and
-    all numbers NaN.
+    not known, bad times, a bad learning rate or a bad tolerance are an outcome,
+    `Results.bad_times`, and all numbers NaN.
     """
     check_fit(data, network)
     check_kind("method", method, AbstractMethod, "jaxflow.GradientFlow(rtol=1e-6)")

@@ -46,7 +46,8 @@ class Results(eqx.Enumeration):
     bad_times: Any = (
         "Nothing was run: the times, which were not known before jax.jit had compiled "
         "the run, are not finite, ≥ 0 and increasing, or a number of the method, such "
-        "as a learning rate, is not positive or takes too many steps to reach them."
+        "as rtol or a learning rate, is not positive and finite, or takes too many "
+        "steps to reach them."
     )
     dead: Any = (
         "The run reached the last requested time with no neuron active on any example: "

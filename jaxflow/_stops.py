@@ -101,7 +101,9 @@ def certificate(targets: Float[Array, " n"], n: Number) -> Scalar:
     targets = as_float_array("targets", targets, 1)
     check_positive("n", n)
     sizes = jnp.abs(targets)
-    return jnp.min(jnp.where(sizes > 0, sizes, jnp.inf)) ** 2 / (2 * n)
+    least = jnp.min(jnp.where(sizes > 0, sizes, jnp.inf))
+    # Inside jit all may turn out to be zeros. Then no loss tells anything.
+    return jnp.where(jnp.isinf(least), 0, least) ** 2 / (2 * n)
 
 
 # What a user may pass as conditions, for type checkers; see `_types.py`.

@@ -825,6 +825,39 @@ CASES = [
         "config",
     ),
     Case("records.open_folder", lambda: open_folder(__file__, {}), "it is a file"),
+    *(
+        Case(
+            "records.open_folder",
+            functools.partial(open_folder, "never-made", config),
+            message,
+        )
+        for config, message in (
+            ({1: 2}, "config must be JSON, whose keys are strings, got 1"),
+            ({"a": [{"b": {True: 0}}]}, "keys are strings, got True"),
+            ({"a": ({None: 0},)}, "keys are strings, got None"),
+            ([("a", 1)], r"config must be a dict, got \[\('a', 1\)\]"),
+            (None, "config must be a dict, got None"),
+        )
+    ),
+    Case(
+        "records.open_folder",
+        lambda: open_folder("never-made", {}, provenance={2.5: 0}),
+        "provenance must be JSON, whose keys are strings, got 2.5",
+    ),
+    *(
+        Case(name, functools.partial(call, path), message)
+        for name, call in (
+            ("records.open_folder", lambda path: open_folder(path, {})),
+            ("records.open_records", records.open_records),
+        )
+        for path, message in (
+            ("", "must be a path such as 'runs', or '.'.*got ''"),
+            (3, "must be a path.*got 3"),
+            (None, "must be a path.*got None"),
+            (b"runs", "must be a path.*got b'runs'"),
+            ("~no-such-user/x", "no home directory"),
+        )
+    ),
     Case(
         "records.open_records",
         lambda: records.open_records("never-made"),
@@ -921,6 +954,8 @@ def test_a_folder_in_the_home_directory_is_found(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert as_folder("~/x") == tmp_path / "x"
     assert as_folder(tmp_path) == tmp_path
+    open_folder("~/x", {}, provenance={})
+    assert (tmp_path / "x" / "config.json").exists()
 
 
 def test_integers_of_numpy_are_seeds():

@@ -76,6 +76,66 @@ def test_a_bad_learning_rate_within_jit_is_an_outcome():
     assert_allclose(within(jnp.array(0.25)).loss, expected.loss, rtol=1e-12)
 
 
+FLOWS = {
+    "filippov": jaxflow.FilippovFlow,
+    "literal": jaxflow.LiteralFlow,
+    "event": jaxflow.EventFlow,
+    "gradient flow": jaxflow.GradientFlow,
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name == "filippov" else pytest.param(name, marks=pytest.mark.slow)
+        for name in FLOWS
+    ],
+)
+def test_a_bad_tolerance_within_jit_is_an_outcome(name):
+    within = eqx.filter_jit(lambda tolerance: run(GOOD, FLOWS[name](tolerance)))
+    for tolerance in (np.nan, -1.0, 0.0, np.inf):
+        assert_says_nothing(within(jnp.array(tolerance)))
+    expected = run(GOOD, FLOWS[name](1e-4))
+    found = within(jnp.array(1e-4))
+    assert found.result == jaxflow.Results.reached_time
+    assert_allclose(found.loss, expected.loss, rtol=1e-12)
+
+
+@pytest.mark.slow
+def test_a_bad_tolerance_on_orthogonal_inputs_within_jit_is_an_outcome():
+    data = jaxflow.Dataset(jaxflow.OrthogonalInputs([1.0, 2.0, 1.5, 1.0]), Y)
+    network = jaxflow.Network(W[:, :4], A, np.sum(W**2, axis=1))
+    for method in (jaxflow.RungeKuttaFlow, jaxflow.GradientFlow):
+        within = eqx.filter_jit(
+            lambda rtol, method=method: jaxflow.simulate(
+                data, network, method(rtol), times=GOOD
+            )
+        )
+        for rtol in (np.nan, -1.0):
+            assert_says_nothing(within(jnp.array(rtol)))
+        assert within(jnp.array(1e-4)).result == jaxflow.Results.reached_time
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
+def test_targets_that_turn_out_to_be_zeros_within_jit_are_learned(name):
+    """Outside they are refused. There is no example here that could be unfitted, so
+    the stop at the loss below which none can be tells nothing."""
+    stop = jaxflow.LossBelow()
+    within = eqx.filter_jit(
+        lambda y: jaxflow.simulate(
+            jaxflow.Dataset(X, y), NETWORK, METHODS[name], times=GOOD, stop=stop
+        )
+    )
+    solution = within(jnp.zeros(len(Y)))
+    assert solution.result == jaxflow.Results.reached_time
+    assert_allclose(
+        solution.loss[0], np.mean(jaxflow.predict(DATA, NETWORK) ** 2) / 2, rtol=1e-12
+    )
+    assert np.all(np.diff(solution.loss) < 0)
+    assert within(jnp.asarray(Y)).result == jaxflow.Results.loss_below
+
+
 def test_a_step_count_beyond_32_bits_is_refused():
     method = jaxflow.GradientDescent(1e-12)
     message = (

@@ -1,10 +1,11 @@
 """Which runs of a sweep are computed together, and how many at a time."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
+import numpy as np
 
 from .._checks import check_count
 from .._methods.base import AbstractMethod
@@ -12,7 +13,8 @@ from .._problem.dataset import Dataset
 from .._problem.network import Network
 from .._problem.size_buckets import bucket_size
 from .._simulate import Run
-from .grid import Cell
+from .grid import Cell, Runs
+from .interruption import Interruption
 from .program import Program, Work, prepare, signature, stack, working_bytes
 from .resources import check_room, release_programs
 
@@ -25,8 +27,8 @@ Member: TypeAlias = tuple[Cell, int]
 
 
 class Batch(NamedTuple):
-    """Runs of one shape, stacked on a leading axis. Runs of no duration fill it up
-    after its `members`."""
+    """Runs of one shape, stacked on a leading axis. After its `members`, runs of no
+    duration fill it up."""
 
     members: list[Member]
     runs: Run
@@ -56,26 +58,30 @@ class Batcher:
         # Of the outputs of a run: the same for all, or the user is told.
         self._shapes: dict[str, Any] = {}
 
-    def batches(self, todo: Sequence[Member]) -> Iterator[Batch]:
-        """The runs `todo`, those of like shape and cost together."""
+    def batches(self, todo: Runs, interruption: Interruption) -> Iterator[Batch]:
+        """The runs `todo`, those of like shape and cost together; told to stop, raises
+        a `StoppedError` before it draws another."""
         for members in _alike(todo):
-            work = self._works[members[0][0].method]
+            first = next(iter(members))
+            work = self._works[first[0].method]
             method = work.dynamics.method
-            # Runs of like cost side by side, since the slowest of a batch decides.
-            members.sort(key=lambda member: expected_work(member[0]))
             # The size of a batch follows from its first run, which is not drawn twice.
-            ready = [self._drawn(members[0], method)]
+            ready = [self._drawn(first, method, interruption)]
             self._check_shapes(ready[0], work)
             size = self._size(len(members), ready[0], method)
             for part in equal_parts(members, size):
                 runs = ready + [
-                    self._drawn(member, method) for member in part[len(ready) :]
+                    self._drawn(member, method, interruption)
+                    for member in part[len(ready) :]
                 ]
                 ready = []
                 release_programs()
                 yield from self._stacked(part, runs, work, size)
 
-    def _drawn(self, member: Member, method: AbstractMethod) -> Run:
+    def _drawn(
+        self, member: Member, method: AbstractMethod, interruption: Interruption
+    ) -> Run:
+        interruption.check()
         cell, seed = member
         data, network = self._draw(cell, seed)
         return prepare(data, network, method, cell.times)
@@ -125,17 +131,33 @@ def expected_work(cell: Cell) -> float:
     return float(cell.times[-1] + 1) * cell.n * cell.p
 
 
-def equal_parts(items: Sequence[Any], size: int) -> list[list[Any]]:
+def total_work(runs: Runs) -> float:
+    """The expected work of all these runs."""
+    return float(runs.of_cells(_works_of(runs.cells)).sum())
+
+
+def equal_parts(runs: Runs, size: int) -> Iterator[list[Member]]:
     """Equal parts of at most `size`, the last one shorter where it must be."""
-    count = -(-len(items) // size)
-    step = -(-len(items) // count)
-    return [list(items[i : i + step]) for i in range(0, len(items), step)]
+    count = -(-len(runs) // size)
+    step = -(-len(runs) // count)
+    for start in range(0, len(runs), step):
+        yield list(runs[start : start + step])
 
 
-def _alike(todo: Sequence[Member]) -> list[list[Member]]:
-    """Groups of runs that one compiled program serves, as far as sizes tell."""
-    groups: dict[Any, list[Member]] = {}
-    for cell, seed in todo:
+def _works_of(cells: list[Cell]) -> np.ndarray:
+    return np.fromiter(map(expected_work, cells), float, len(cells))
+
+
+def _alike(todo: Runs) -> Iterator[Runs]:
+    """Groups of runs that one compiled program serves, as far as sizes tell. In each
+    runs of like cost stand side by side, since the slowest of a batch decides."""
+    numbers: dict[Any, int] = {}
+    kinds = np.empty(len(todo.cells), int)
+    for index, cell in enumerate(todo.cells):
         sizes = (cell.method, bucket_size(cell.n), bucket_size(cell.p), cell.d)
-        groups.setdefault(sizes, []).append((cell, seed))
-    return list(groups.values())
+        kinds[index] = numbers.setdefault(sizes, len(numbers))
+    kind = todo.of_cells(kinds)
+    order = np.lexsort((todo.of_cells(_works_of(todo.cells)), kind))
+    for group in np.split(order, np.flatnonzero(np.diff(kind[order])) + 1):
+        if len(group):
+            yield todo[group]

@@ -1,6 +1,7 @@
 """Runs batches on every core or device, and hands back their rows by name."""
 
-from collections.abc import Generator, Iterator, Sequence
+import contextlib
+from collections.abc import Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, TypeAlias
 
@@ -8,6 +9,8 @@ import numpy as np
 
 from .._problem.size_buckets import bucket_size, row_bucket_size
 from .batches import Batcher, Member, expected_work
+from .grid import Runs
+from .interruption import Interruption, StoppedError
 from .program import Program
 from .progress import Reporter
 
@@ -32,22 +35,27 @@ class Engine:
         self._compiled_before = program.compilations
 
     def results(
-        self, todo: Sequence[Member], reporter: Reporter
+        self, todo: Runs, reporter: Reporter, interruption: Interruption
     ) -> Generator[NamedRows, None, None]:
-        """Names and rows of the runs `todo`, as they are finished."""
+        """Names and rows of the runs `todo`, as they are finished; told to stop, of
+        those that are."""
         pending: dict[Future[Any], list[Member]] = {}
-        with ThreadPoolExecutor(self._workers) as pool:
-            try:
-                for batch in self._batcher.batches(todo):
-                    call = self._program.prepare(batch.runs, batch.work)
+        pool = ThreadPoolExecutor(self._workers)
+        try:
+            with contextlib.suppress(StoppedError):
+                for batch in self._batcher.batches(todo, interruption):
+                    call = self._program.prepare(
+                        batch.runs, batch.work, interruption, len(batch.members)
+                    )
                     pending[pool.submit(call)] = batch.members
                     while len(pending) > self._workers:
                         yield from self._finished(pending, reporter)
-                while pending:
-                    yield from self._finished(pending, reporter)
-            finally:
-                for future in pending:
-                    future.cancel()
+            while pending:
+                yield from self._finished(pending, reporter)
+        finally:
+            # Its threads look for this, and end by themselves.
+            interruption.now()
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def attributes(self) -> dict[str, Any]:
         """What of the arithmetic of this call served a run that was still going on,
@@ -64,8 +72,13 @@ class Engine:
         for future in ready:
             members = pending.pop(future)
             outputs = future.result()
+            if not outputs:
+                continue
+            filled = len(outputs["steps"])
+            # Interrupted, the last runs of a batch are missing.
+            members = members[:filled]
             rows = {k: v[: len(members)] for k, v in outputs.items()}
-            self._account(members, rows["steps"], len(outputs["steps"]))
+            self._account(members, rows["steps"], filled)
             yield [cell.run_name(seed) for cell, seed in members], rows
             reporter.add(len(members), sum(expected_work(cell) for cell, _ in members))
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +57,7 @@ def run_key(key: PRNGKeyArray, n: int, d: int, p: int, seed: int) -> PRNGKeyArra
     return key
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cell:
     """All seeds of one n, d, p and method."""
 
@@ -74,6 +74,56 @@ class Cell:
 
     def run_name(self, seed: int) -> str:
         return f"{self.name} seed={seed}"
+
+
+class Runs:
+    """Runs of a grid, (cell, seed) by their places among all of them, since a million
+    of tuples take a hundred megabytes.
+
+    - `cells`: all cells of the grid.
+    - `seeds`: all seeds; for each of them come all cells.
+    - `places`: which of these runs; by default all.
+    """
+
+    def __init__(
+        self, cells: list[Cell], seeds: list[int], places: np.ndarray | None = None
+    ):
+        self.cells, self._seeds = cells, seeds
+        every = len(cells) * len(seeds)
+        self._places = np.arange(every) if places is None else places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[tuple[Cell, int]]:
+        for place in self._places:
+            seed, cell = divmod(int(place), len(self.cells))
+            yield self.cells[cell], self._seeds[seed]
+
+    def __getitem__(self, which: slice | np.ndarray) -> "Runs":
+        return Runs(self.cells, self._seeds, self._places[which])
+
+    def of_cells(self, values: np.ndarray) -> np.ndarray:
+        """For each run what `values` has for its cell."""
+        return values[self._places % len(self.cells)]
+
+    def cells_of_some(self) -> list[Cell]:
+        """The cells that have one of these runs or more."""
+        return [
+            self.cells[place] for place in np.unique(self._places % len(self.cells))
+        ]
+
+    def missing(self, done: Collection[str]) -> "Runs":
+        """The runs whose names are not in `done`."""
+        if not done:
+            return self
+        cells = [f"{cell.name} seed=" for cell in self.cells]
+        seeds, count = [str(seed) for seed in self._seeds], len(cells)
+        lacking = (
+            cells[place % count] + seeds[place // count] not in done
+            for place in map(int, self._places)
+        )
+        return self[np.fromiter(lacking, bool, len(self))]
 
 
 @dataclass(frozen=True)
@@ -118,12 +168,13 @@ def make_grid(
             dict(zip(columns, values, strict=True))
             for values in itertools.product(*columns.values())
         ]
-    for triple in triples:
-        if "p" not in triple:
-            triple["p"] = _width(p, triple["n"], epsilon)
+    if given is None:
+        widths = {n: _width(p, n, epsilon) for n in ns}
+        for triple in triples:
+            triple["p"] = widths[triple["n"]]
     seen = set()
     for triple in triples:
-        sizes = tuple(triple.items())
+        sizes = triple["n"], triple["d"], triple["p"]
         if sizes in seen:
             raise ValueError(f"n, d and p must not repeat, got {triple} twice.")
         seen.add(sizes)

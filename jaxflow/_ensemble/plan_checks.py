@@ -2,30 +2,36 @@
 compiled and before a folder is made: what is wrong with a later run is said at once."""
 
 import functools
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from .._methods.base import AbstractMethod
-from .._problem.inputs import DenseInputs
+from .._problem.dataset import Dataset
+from .._problem.inputs import DenseInputs, OrthogonalInputs
+from .._problem.network import Network
 from .._problem.size_buckets import bucket_size
 from .._sampling.covered_initialisation import CoveredInitialisation
 from .._sampling.initialisation import INITIALISATIONS, Initialisation
-from .._sampling.inputs import check_room_for
+from .._sampling.inputs import check_room_for, draw_inputs
 from .._sampling.problem import sample_problem
-from .._sampling.targets import uniform_targets
+from .._sampling.targets import TARGET_LAWS, as_targets, uniform_targets
 from .._simulate import Run
-from .grid import Cell, run_key
+from .grid import Cell, Runs, run_key
 from .program import Program, Work, made_run, working_bytes
 from .resources import check_room
 
 # What the files of a folder can hold of a network's precision, and of an observable.
 _KEPT = ("float32", "float64")
 _RECORDED = ("float", "int", "uint", "bool")
+# A smaller run takes less memory than a larger one, but for `GradientFlow`, which goes
+# over small ones by a method that takes up to four times as much.
+_MARGIN = 4
 
 
 class PlanChecks:
@@ -57,40 +63,46 @@ class PlanChecks:
         self._memory, self._workers = memory, workers
         self._observed, self._in_folder = observed, in_folder
 
-    def check_missing(
-        self, first: Cell, runs: Iterable[tuple[Cell, int]], done: Collection[str]
-    ) -> None:
+    def check_missing(self, first: Cell, missing: Runs) -> None:
         """Checks the runs that are not done. `first`: a cell of which some are, whose
         variables the others must have."""
-        missing = {
-            id(cell): (cell, seed)
-            for cell, seed in runs
-            if cell.run_name(seed) not in done
-        }
-        if missing:
-            cells, seeds = zip(*missing.values(), strict=True)
-            self.check([first, *cells], seeds[0])
+        if len(missing):
+            _, seed = next(iter(missing))
+            self.check([first, *missing.cells_of_some()], seed)
 
     def check(self, cells: Sequence[Cell], seed: int) -> None:
         """Raises a ValueError that says which run is wrong and what would work."""
         self._check_laws(cells, seed)
         shapes: dict[str, Any] = {}
         traced = set()
-        for cell in _one_per_bucket(cells):
+        # The largest first, since what is larger stands for what is smaller.
+        largest: dict[Any, list[_Checked]] = {}
+        for cell in sorted(_one_per_bucket(cells), key=_sizes, reverse=True):
+            work = self._works[cell.method]
+            method = work.dynamics.method
+            stand_ins = largest.setdefault(self._kind(cell), [])
+            own = not _of_package(method) or callable(self._laws["inputs"])
+            if not (self._observed or own) and any(
+                checked.stands_for(cell, self._memory) for checked in stand_ins
+            ):
+                continue
             run = self._hollow_run(cell, seed)
-            if run is not None:
-                work = self._works[cell.method]
-                method = work.dynamics.method
-                # A method of the package is for a geometry or is not, whatever the
-                # size. Tracing it takes up to half a second.
-                kind = (cell.method, type(run.problem.inputs))
-                own = type(method).__module__.partition(".")[0] != "jaxflow"
-                if self._observed or own or kind not in traced:
-                    shapes = self._program.check_shapes(run, work, shapes)
-                    traced.add(kind)
-                self._check_memory(run, method, shapes)
+            if run is None:
+                continue
+            # A method of the package is for a geometry or is not, whatever the size.
+            # Tracing it takes up to half a second.
+            kind = (cell.method, type(run.problem.inputs))
+            if self._observed or own or kind not in traced:
+                shapes = self._program.check_shapes(run, work, shapes)
+                traced.add(kind)
+            need = self._check_memory(run, method, shapes)
+            stand_ins.append(_Checked(cell, need))
         if self._in_folder:
             _check_kept(shapes)
+
+    def _kind(self, cell: Cell) -> Any:
+        """Runs of the same kind have the same geometry, where the laws are ours."""
+        return cell.method, cell.n < 2 * cell.d
 
     def check_numbers(self, cells: Iterable[Cell], seeds: Iterable[int]) -> None:
         """The same of what numbers tell, and nothing is traced for."""
@@ -105,30 +117,45 @@ class PlanChecks:
 
     def _check_laws(self, cells: Iterable[Cell], seed: int) -> None:
         """That every size can be drawn."""
-        seen = set()
-        for cell in cells:
-            sizes = (cell.n, cell.d, cell.p)
-            if sizes in seen:
+        inputs, seen = self._laws["inputs"], set()
+        for n, d, p in dict.fromkeys(map(_sizes, cells)):
+            if isinstance(inputs, str):
+                check_room_for(inputs, n, d)
+            if not self._init_has_any_size(d, p):
+                self._shapes(functools.partial(self._draw, n=n, d=d, p=p, seed=seed))
                 continue
-            seen.add(sizes)
-            if isinstance(self._laws["inputs"], str):
-                check_room_for(self._laws["inputs"], cell.n, cell.d)
-            if not self._draws_all_sizes(cell):
-                self._shapes(functools.partial(self._draw, cell=cell, seed=seed))
+            # Tracing all laws takes 50 ms for each size, and those of the package have
+            # whatever `check_room_for` lets pass.
+            of = n, d if callable(inputs) else None
+            if of not in seen and not self._data_have_any_size():
+                self._shapes(functools.partial(self._draw_data, n=n, d=d))
+            seen.add(of)
 
-    def _draws_all_sizes(self, cell: Cell) -> bool:
-        """Whether these laws of the package draw whatever `check_room_for` lets pass.
-        Tracing them takes 10 ms for each size."""
-        inputs, targets, init = self._laws.values()
-        return (
-            isinstance(inputs, str)
-            and (targets == "uniform" or targets is uniform_targets)
-            and isinstance(init, Initialisation)
-            and (init.first_layer == "gaussian" or cell.p <= cell.d)
+    def _data_have_any_size(self) -> bool:
+        targets = self._laws["targets"]
+        ours = targets == "uniform" or targets is uniform_targets
+        return isinstance(self._laws["inputs"], str) and ours
+
+    def _init_has_any_size(self, d: int, p: int) -> bool:
+        init = self._laws["init"]
+        return isinstance(init, Initialisation) and (
+            init.first_layer == "gaussian" or p <= d
         )
 
-    def _draw(self, key: PRNGKeyArray, cell: Cell, seed: int) -> Any:
-        n, d, p = cell.n, cell.d, cell.p
+    def _draw_data(self, key: PRNGKeyArray, n: int, d: int) -> Dataset:
+        """With inputs of the package, what depends on the targets alone."""
+        inputs, targets = self._laws["inputs"], self._laws["targets"]
+        if callable(inputs):
+            sampled, _ = draw_inputs(inputs, key, n, d, self._dtype)
+        else:
+            sampled = OrthogonalInputs(jnp.ones(n, self._dtype))
+        law = TARGET_LAWS[targets] if isinstance(targets, str) else targets
+        drawn = as_targets(law(key, n, self._dtype), n, self._dtype)
+        return Dataset(sampled, drawn)
+
+    def _draw(
+        self, key: PRNGKeyArray, n: int, d: int, p: int, seed: int
+    ) -> tuple[Dataset, Network]:
         own = run_key(key, n, d, p, seed)
         return sample_problem(own, n=n, d=d, p=p, dtype=self._dtype, **self._laws)
 
@@ -147,7 +174,7 @@ class PlanChecks:
         dense = []
 
         def made(key: PRNGKeyArray) -> Run | None:
-            data, network = self._draw(key, cell, seed)
+            data, network = self._draw(key, cell.n, cell.d, cell.p, seed)
             dense.append(isinstance(data.inputs, DenseInputs))
             # Of an array with so few rows the dataset finds a cheaper geometry.
             if callable(self._laws["inputs"]) and dense[0] and cell.n <= 2 * cell.d:
@@ -161,10 +188,32 @@ class PlanChecks:
 
     def _check_memory(
         self, run: Run, method: AbstractMethod, shapes: Mapping[str, Any]
-    ) -> None:
+    ) -> float | int:
+        """The bytes that such runs take together; a ValueError if they do not fit."""
         rows = sum(shape.size * shape.dtype.itemsize for shape in shapes.values())
         need = (rows + working_bytes(run, method)) * self._workers
         check_room(need, self._memory, run, self._workers)
+        return need
+
+
+class _Checked(NamedTuple):
+    """A cell whose runs take `need` bytes, and may be had."""
+
+    cell: Cell
+    need: float | int
+
+    def stands_for(self, cell: Cell, memory: float | int) -> bool:
+        """Whether runs of `cell`, of the same kind, can be had for sure."""
+        pairs = zip(_sizes(cell), _sizes(self.cell), strict=True)
+        return all(a <= b for a, b in pairs) and _MARGIN * self.need <= memory
+
+
+def _sizes(cell: Cell) -> tuple[int, int, int]:
+    return cell.n, cell.d, cell.p
+
+
+def _of_package(method: AbstractMethod) -> bool:
+    return type(method).__module__.partition(".")[0] == "jaxflow"
 
 
 def _traceable(init: Any) -> Any:

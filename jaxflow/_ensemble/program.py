@@ -4,9 +4,10 @@ A batch is a `Run` whose leaves have a leading axis B: weights (B, p⁺, m⁺), 
 times (B, T), and so on, at the sizes of a bucket. The program maps the driver of
 `simulate` over that axis, and returns rows (B, T, …) and finals (B, …).
 
-- On a CPU by `lax.map`: the runs follow each other. One network fits into the cache,
-  each run ends when it is done, and the arithmetic is that of a network alone, to the
-  last bit.
+- On a CPU by a loop: the runs follow each other. One network fits into the cache, each
+  run ends when it is done, and the arithmetic is that of a network alone, to the last
+  bit. On one device a call says which runs of the batch it computes, and long runs have
+  a call each, so that a batch which is interrupted keeps the runs that are done.
 - On an accelerator by `vmap`: the runs take their steps together; the slowest decides.
 - On several devices by `shard_map` besides: each device has its share of the runs, and
   none waits for another before all are done.
@@ -16,7 +17,7 @@ method), ahead of its first call, and is kept for as long as the process.
 """
 
 import functools
-import math
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -35,6 +36,8 @@ from .._simulate import Dynamics, Observers, Run, drive, make_run
 from .._stops import AbstractStop
 from .._types import Scalar
 from .._xla import compiler_options
+from .interruption import Interruption, computed, heard
+from .pace import Pace
 from .resources import AXIS
 
 
@@ -130,11 +133,16 @@ class Program:
     - `lockstep`: `vmap` rather than `lax.map`.
     - `mesh`: the devices, along the one axis `AXIS`. Each has its share of a batch and
       none waits for another within it.
+
+    `whole`: whether a batch is one call of the compiled program, rather than one or
+    more.
     """
 
     def __init__(self, observers: Observers, mesh: Mesh, lockstep: bool):
         self.mesh = mesh
+        self.whole = lockstep or mesh.size > 1
         self._compiled: dict[Any, Any] = {}
+        self._paces: dict[Any, Pace] = {}
         self._shapes: dict[Any, Any] = {}
         self._observers = observers
 
@@ -142,17 +150,21 @@ class Program:
             one = functools.partial(_outputs, work=work, observers=observers)
             return jax.vmap(one)(batch) if lockstep else jax.lax.map(one, batch)
 
-        whole: Any = share
-        if math.prod(mesh.devices.shape) > 1:
+        def some(batch: Run, work: Work, start: Array, end: Array) -> dict[str, Array]:
+            one = functools.partial(_outputs, work=work, observers=observers)
+            return _mapped_from_to(one, batch, start, end)
+
+        program: Any = share if self.whole else some
+        if mesh.size > 1:
             split, same = PartitionSpec(AXIS), PartitionSpec()
-            whole = jax.shard_map(
+            program = jax.shard_map(
                 share,
                 mesh=mesh,
                 in_specs=(split, same),
                 out_specs=split,
                 check_vma=False,
             )
-        self._jitted = jax.jit(whole, compiler_options=compiler_options())
+        self._jitted = jax.jit(program, compiler_options=compiler_options())
 
     @property
     def compilations(self) -> int:
@@ -183,26 +195,83 @@ class Program:
                 )
         return shapes
 
-    def prepare(self, batch: Run, work: Work) -> Callable[[], dict[str, np.ndarray]]:
+    def prepare(
+        self,
+        batch: Run,
+        work: Work,
+        interruption: Interruption | None = None,
+        members: int | None = None,
+    ) -> Callable[[], dict[str, np.ndarray]]:
         """A call that runs a batch and returns its outputs on the host. What depends on
-        jax's settings happens here, since those are the thread's own."""
-        placed = self._placed(batch, work)
-        compiled = self.compile(*placed)
-        return lambda: jax.device_get(compiled(*placed))
+        jax's settings happens here, since those are the thread's own.
 
-    def compile(self, batch: Run, work: Work) -> Any:
+        Told to stop, this raises a `StoppedError`, and the call returns the runs that
+        are done: the first so many of the batch, or nothing. `members`: how many runs
+        of the batch are wanted, the first so many; left out, all. Where the program
+        takes a batch as a whole it returns all of them.
+        """
+        told = Interruption() if interruption is None else interruption
+        placed = self._placed(batch, work)
+        compiled = self.compile(batch, work, told)
+        if self.whole:
+
+            def call() -> dict[str, np.ndarray]:
+                outputs = {} if told.asked else compiled(*placed)
+                return jax.device_get(outputs) if computed(outputs, told) else {}
+
+            return call
+        pace = self._paces.setdefault((signature(batch), signature(work)), Pace())
+        lengths = np.asarray(batch.times)[:members, -1] + 1
+
+        def calls() -> dict[str, np.ndarray]:
+            done, end = [], 0
+            while end < len(lengths) and not told.asked:
+                start, end = end, pace.end(end, lengths)
+                began = time.monotonic()
+                outputs = compiled(*placed, np.int32(start), np.int32(end))
+                if not computed(outputs, told):
+                    break
+                pace.learn(lengths[start:end], time.monotonic() - began)
+                rows = jax.device_get(outputs)
+                done.append({name: rows[name][start:end] for name in rows})
+            names = done[0] if done else {}
+            return {k: np.concatenate([rows[k] for rows in done]) for k in names}
+
+        return calls
+
+    def compile(
+        self, batch: Run, work: Work, interruption: Interruption | None = None
+    ) -> Any:
         """The compiled program for batches of this shape."""
         key = signature(batch), signature(work)
         if key not in self._compiled:
             # Compiling needs the arrays' places only; those in place stay there.
-            lowered = self._jitted.lower(*self._placed(batch, work))
-            self._compiled[key] = lowered.compile()
+            bounds = () if self.whole else (np.int32(0), np.int32(0))
+            lowered = self._jitted.lower(*self._placed(batch, work), *bounds)
+            self._compiled[key] = heard(lowered.compile, interruption or Interruption())
         return self._compiled[key]
 
-    def _placed(self, batch: Run, work: Work) -> tuple[Run, Any]:
+    def _placed(self, batch: Run, work: Work) -> tuple[Run, Work]:
         split = jax.sharding.NamedSharding(self.mesh, PartitionSpec(AXIS))
         same = jax.sharding.NamedSharding(self.mesh, PartitionSpec())
         return jax.device_put(batch, split), jax.device_put(work, same)
+
+
+def _mapped_from_to(
+    one: Callable[[Run], dict[str, Array]], batch: Run, start: Array, end: Array
+) -> dict[str, Array]:
+    """What `lax.map` gives for the runs from `start` up to `end`, and zeros for all
+    others. The same compiled program serves however many there are."""
+
+    def add(index: Array, rows: dict[str, Array]) -> dict[str, Array]:
+        run = jax.tree.map(lambda leaf: leaf[index], batch)
+        found = one(run)
+        return {name: rows[name].at[index].set(found[name]) for name in rows}
+
+    first = jax.eval_shape(one, jax.tree.map(lambda leaf: leaf[0], batch))
+    size = batch.times.shape[0]
+    rows = {k: jnp.zeros((size, *x.shape), x.dtype) for k, x in first.items()}
+    return jax.lax.fori_loop(start, end, add, rows)
 
 
 def _outputs(run: Run, work: Work, observers: Observers) -> dict[str, Array]:

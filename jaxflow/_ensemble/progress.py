@@ -44,6 +44,11 @@ class Reporter:
         self._done, self._worked = 0, 0.0
         self._start = time.monotonic()
 
+    @property
+    def done(self) -> int:
+        """How many runs so far."""
+        return self._done
+
     def add(self, runs: int, work: float | int) -> None:
         self._done += runs
         self._worked += work

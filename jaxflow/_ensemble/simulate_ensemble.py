@@ -22,12 +22,13 @@ from .._simulate import check_observers, check_stops
 from .._stops import Stops
 from .._types import ArrayLike, Counts, Devices, DTypeLike, Names
 from ..records._chunk import optional
-from .batches import Batcher, expected_work
+from .batches import Batcher, total_work
 from .config import Configuration, check_accept, config_of
 from .dataset import check_names
 from .engine import Engine
 from .grid import (
     Cell,
+    Runs,
     check_key,
     check_known,
     check_methods,
@@ -35,6 +36,7 @@ from .grid import (
     make_grid,
     run_key,
 )
+from .interruption import Interruption
 from .plan_checks import PlanChecks
 from .program import Work, program
 from .progress import Progress, Reporter, check_progress
@@ -147,6 +149,12 @@ def simulate_ensemble(
     the plan: when it does not fit into the memory, say. What needs the numbers of a run
     is found when it is drawn. So is a folder that holds runs of other settings, and
     which.
+
+    A KeyboardInterrupt at Ctrl-C, within about two seconds: what is finished by then is
+    written, the message says how much that is, and the same call goes on from there.
+    SIGTERM ends the process in the same way. A second signal ends it at once, and what
+    `folder` held before is kept. What a compiled program was computing goes on unheard,
+    to its end or that of the process; where that is long, restart a notebook's kernel.
     """
     optional("xarray")
     check_key(key)
@@ -217,13 +225,13 @@ def simulate_ensemble(
 
     if not goes_on:
         checks.check(plan.cells, seeds[0])
-    runs = [(cell, seed) for seed in seeds for cell in plan.cells]
+    runs = Runs(plan.cells, seeds)
     with open_storage(folder, agreed) as storage:
         done = storage.finished()
         mine = runs[jax.process_index() :: processes]
-        todo = [(cell, seed) for cell, seed in mine if cell.run_name(seed) not in done]
+        todo = mine.missing(done)
         if goes_on:
-            checks.check_missing(configuration.compared, runs, done)
+            checks.check_missing(configuration.compared, runs.missing(done))
         if todo:
             storage.check_writable()
         batcher = Batcher(
@@ -235,17 +243,32 @@ def simulate_ensemble(
             lockstep=lockstep,
         )
         engine = Engine(compiled, batcher, workers=workers, lockstep=lockstep)
-        reporter = Reporter(
-            progress, len(todo), sum(expected_work(cell) for cell, _ in todo)
-        )
+        reporter = Reporter(progress, len(todo), total_work(todo))
         with (
+            Interruption() as interruption,
             contextlib.closing(reporter),
-            contextlib.closing(engine.results(todo, reporter)) as results,
+            contextlib.closing(engine.results(todo, reporter, interruption)) as results,
         ):
             for names, rows in results:
                 storage.write(names, rows)
+    if interruption.signal is not None:
+        finished = len(mine) - len(todo) + reporter.done
+        interruption.leave(_told(finished, len(mine), folder))
     if processes > 1:
         from jax.experimental.multihost_utils import sync_global_devices
 
         sync_global_devices("jaxflow.simulate_ensemble")
     return storage.dataset(plan, seeds, engine.attributes())
+
+
+def _told(finished: int, runs: int, folder: str | os.PathLike[str] | None) -> str:
+    """What is left of an interrupted call."""
+    if folder is None:
+        return (
+            f"{finished} of {runs} runs were finished, and are lost with this call. "
+            "With folder= the same call would go on from there."
+        )
+    return (
+        f"{finished} of {runs} runs are kept in {os.fspath(folder)!r}. The same call "
+        "goes on from there."
+    )

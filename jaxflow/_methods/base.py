@@ -56,6 +56,8 @@ class AbstractMethod(eqx.Module):
     # The statistics that a run may report besides `COUNTS`: numbers, which are NaN in
     # an ensemble where a run has none, and counts, which are −1 there.
     statistics: ClassVar[Declared] = MappingProxyType({})
+    # Its numbers that must be positive and finite, by their names; None is none.
+    positive: ClassVar[tuple[str, ...]] = ()
 
     @property
     @abc.abstractmethod
@@ -69,7 +71,9 @@ class AbstractMethod(eqx.Module):
     def admits(self, times: Float[Array, " T"]) -> Bool[Array, ""]:
         """The same where times or numbers of the method are traced: whether they are
         what they should be."""
-        return jnp.array(True)
+        given = [getattr(self, name) for name in self.positive]
+        good = [(x > 0) & jnp.isfinite(x) for x in given if x is not None]
+        return jnp.all(jnp.array([True, *good]))
 
     def lean(self) -> "AbstractMethod":
         """The same method without what it counts at a cost, for ensembles."""

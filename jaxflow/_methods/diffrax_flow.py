@@ -7,7 +7,7 @@ across the kinks (`kinks.py`, `kink_solver.py`) and how large an error is
 """
 
 import abc
-from typing import Any
+from typing import Any, ClassVar
 
 import diffrax
 import equinox as eqx
@@ -66,6 +66,8 @@ class AbstractDiffraxFlow(AbstractMethod):
     Raises a ValueError when a tolerance or a step is not positive, or when a solver or
     a controller is not one of diffrax's.
     """
+
+    positive: ClassVar[tuple[str, ...]] = ("rtol", "first_step")
 
     rtol: Array
     first_step: Array | None

@@ -118,6 +118,7 @@ class EventFlow(AbstractMethod):
     """
 
     statistics: ClassVar[Declared] = {"sliding_share": float, "origin_passes": int}
+    positive: ClassVar[tuple[str, ...]] = ("rtol",)
 
     rtol: Array
     max_steps: int = eqx.field(static=True)

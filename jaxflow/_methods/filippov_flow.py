@@ -75,6 +75,8 @@ class FilippovFlow(AbstractMethod):
         }
     )
 
+    positive: ClassVar[tuple[str, ...]] = ("tolerance", "first_step")
+
     tolerance: Array
     first_step: Array | None
     largest_step: Array | None

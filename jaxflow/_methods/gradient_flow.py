@@ -51,6 +51,7 @@ class GradientFlow(AbstractMethod):
 
     # Those of the method that has any.
     statistics: ClassVar[Declared] = FilippovFlow.statistics
+    positive: ClassVar[tuple[str, ...]] = ("rtol", "first_step")
 
     rtol: Array
     first_step: Array | None

@@ -25,10 +25,31 @@ def canonical(name: str, value: Any) -> str:
 
 def plain_mapping(name: str, value: Mapping[str, Any]) -> dict[str, Any]:
     """`value` as JSON gives it back: tuples are lists."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} must be a dict, got {value!r}.")
+    # Else Python writes other keys as strings, and two settings become one.
+    try:
+        _require_string_keys(name, value)
+    except RecursionError as error:
+        raise ValueError(f"{name} must be JSON, but is nested too deeply.") from error
     try:
         return parse(canonical(name, dict(value)).encode())
     except DepthError as error:
         raise ValueError(f"{name} must be JSON, but {error}.") from error
+
+
+def _require_string_keys(name: str, value: Any) -> None:
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise ValueError(
+                    f"{name} must be JSON, whose keys are strings, got {key!r}. Write "
+                    f"{str(key)!r}."
+                )
+    elif not isinstance(value, list | tuple):
+        return
+    for inner in value.values() if isinstance(value, Mapping) else value:
+        _require_string_keys(name, inner)
 
 
 class DepthError(ValueError):

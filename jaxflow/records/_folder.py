@@ -55,6 +55,8 @@ class RecordFolder:
         self.part = part
         self._folder = part_path(path, part)
         self._config = config
+        # All parts, as they were last read.
+        self._parts = parts
         own = [each for each in parts if each.path == self._folder]
         # What is on disk for sure: lines and bytes of the manifest, and its chunks.
         self._chunks = [chunk for each in own for chunk in each.chunks]
@@ -171,7 +173,8 @@ class RecordFolder:
         self._variables = self._variables or variables
 
     def _all_chunks(self) -> Iterator[tuple[Path, dict[str, Any]]]:
-        for part in read_parts(self.path, self._config):
+        self._parts = read_parts(self.path, self._config, self._parts)
+        for part in self._parts:
             for chunk in part.chunks:
                 yield part.path, chunk
 

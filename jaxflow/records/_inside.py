@@ -36,12 +36,16 @@ Stamp: TypeAlias = tuple[int, int, int, int]
 def folder_path(path: str | os.PathLike[str]) -> Path:
     """Where a folder lies, once and for all: it does not move with the working
     directory, nor with a link on the way to it."""
-    text = os.fspath(path)
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
     if not isinstance(text, str) or not text or "\0" in text:
         raise ValueError(
-            f"The folder of records must be a path such as 'runs', got {path!r}."
+            "The folder of records must be a path such as 'runs', or '.' for the "
+            f"directory that you are in; got {path!r}."
         )
-    return Path(os.path.realpath(os.path.expanduser(text)))
+    try:
+        return Path(os.path.realpath(Path(text).expanduser()))
+    except RuntimeError as error:
+        raise ValueError(f"The folder {text!r} names no home directory.") from error
 
 
 def stamp(status: os.stat_result) -> Stamp:

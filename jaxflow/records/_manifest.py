@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +49,15 @@ def has_manifests(folder: Path) -> bool:
     return any(os.path.lexists(x / MANIFEST) for x in part_directories(folder))
 
 
-def read_parts(folder: Path, config: Config) -> list[Part]:
-    return [read_part(path, config) for path in part_directories(folder)]
+def read_parts(folder: Path, config: Config, known: Sequence[Part] = ()) -> list[Part]:
+    """`known`: parts as they were read before, of which only new lines are parsed."""
+    before = {part.path: part for part in known}
+    return [
+        read_part(path, config, before.get(path)) for path in part_directories(folder)
+    ]
 
 
-def read_part(path: Path, config: Config) -> Part:
+def read_part(path: Path, config: Config, known: Part | None = None) -> Part:
     """Reads a manifest, which another process may be appending to.
 
     A last line without its end is what an append leaves that is under way or was
@@ -68,8 +73,12 @@ def read_part(path: Path, config: Config) -> Part:
     content = content[: content.rfind(b"\n") + 1]
     sessions: list[dict[str, Any]] = []
     chunks: list[dict[str, Any]] = []
-    marked = True
-    for index, line in enumerate(content.splitlines(keepends=True)):
+    marked, done = True, b""
+    if known is not None and content.startswith(known.content):
+        sessions, chunks = [*known.sessions], [*known.chunks]
+        marked, done = known.marked, known.content
+    lines = content[len(done) :].splitlines(keepends=True)
+    for index, line in enumerate(lines, len(sessions) + len(chunks)):
         entry = _parse_line(manifest, index, line)
         try:
             # A name that a chunk does not have might lead out of the folder.

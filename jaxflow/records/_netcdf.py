@@ -5,6 +5,8 @@ What is read is checked first: HDF5 would follow a link to another file, fetch n
 from one, or fill in those that were never written, and say nothing.
 """
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -118,16 +120,39 @@ def decode(
     A ValueError that names the file if they are not there, just as described and in
     the file itself.
     """
+    with opened(path, content) as file:
+        return read_variables(path, file, variables)
+
+
+@contextlib.contextmanager
+def opened(path: Path, content: bytes | BinaryIO) -> Iterator[Any]:
+    """A file for `read_variables`; raises as `decode` does."""
     h5py = optional("h5py")
-    try:
+    with _explaining_damage(path):
         if isinstance(content, bytes):
             file = h5py.h5f.open_file_image(content)
         else:
             file = h5py.File(content, "r").id
-        try:
-            return {name: _read(h5py, file, name, x) for name, x in variables.items()}
-        finally:
+    try:
+        yield file
+    finally:
+        with _explaining_damage(path):
             file.close()
+
+
+def read_variables(
+    path: Path, file: Any, variables: dict[str, dict[str, Any]]
+) -> dict[str, np.ndarray]:
+    """The same of a file that is `opened`."""
+    h5py = optional("h5py")
+    with _explaining_damage(path):
+        return {name: _read(h5py, file, name, x) for name, x in variables.items()}
+
+
+@contextlib.contextmanager
+def _explaining_damage(path: Path) -> Iterator[None]:
+    try:
+        yield
     except _DAMAGED as error:
         raise ValueError(
             f"{path} is not the netCDF4 file that its manifest describes "

@@ -14,56 +14,11 @@ import numpy as np
 
 from ._canonical import canonical
 from ._chunk import ID, RUN, check_schema, common_dtype, optional
-from ._chunk_file import check_contents, check_size, open_chunk, read_contents
+from ._chunk_file import check_contents, check_size
 from ._config import CONFIG, has_config, read_config
-from ._inside import Stamp, folder_path
+from ._inside import folder_path
 from ._manifest import Part, read_parts, unmarked_warning
-from ._netcdf import decode
-
-
-@dataclasses.dataclass(frozen=True)
-class _Source:
-    """A chunk and which of its runs count.
-
-    - `file`: where it lies.
-    - `chunk`: its entry in the manifest.
-    - `rows`: the indices of the runs, or None for all of them.
-    - `seen`: when its checksum was found right, the stamp of the file.
-    """
-
-    file: Path
-    chunk: dict[str, Any]
-    rows: list[int] | None
-    seen: Stamp | None = None
-
-    @property
-    def ids(self) -> list[str]:
-        ids = self.chunk["ids"]
-        return ids if self.rows is None else [ids[row] for row in self.rows]
-
-    def read(self, *, verify: bool) -> dict[str, np.ndarray]:
-        """All variables; the file is opened once, and read once."""
-        variables = self.chunk["variables"]
-        if verify:
-            content = read_contents(self.file, self.chunk)
-            return self._rows(decode(self.file, content, variables))
-        with open_chunk(self.file, self.chunk) as (stream, _):
-            return self._rows(decode(self.file, stream, variables))
-
-    def read_one(self, name: str) -> np.ndarray:
-        """One variable, of a file whose checksum was right, unless that was not asked
-        for. Where it is not the file that was seen then, it is compared again."""
-        variables = {name: self.chunk["variables"][name]}
-        with open_chunk(self.file, self.chunk) as (stream, now):
-            if self.seen in (None, now):
-                return self._rows(decode(self.file, stream, variables))[name]
-        content = read_contents(self.file, self.chunk)
-        return self._rows(decode(self.file, content, variables))[name]
-
-    def _rows(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        if self.rows is None:
-            return arrays
-        return {name: array[self.rows] for name, array in arrays.items()}
+from ._source import Reader, Source
 
 
 def open_records(
@@ -90,8 +45,8 @@ def open_records(
     - `ids`: of the runs that are wanted, at least one; left out, all. Only chunks that
         hold one of them are decoded.
     - `lazy`: variables are dask arrays with a block per chunk, and no chunk is opened
-        before its values are needed, then once for each variable. Otherwise they are
-        read now, into NumPy arrays, each chunk once.
+        before its values are needed. Otherwise they are read now, into NumPy arrays.
+        Either way a chunk is opened once for all variables that are read together.
     - `verify`: reads every chunk once and compares it with its checksum. Otherwise only
         its presence and its size are checked.
 
@@ -196,7 +151,7 @@ class _Layout:
 
 def _sources(
     chunks: Sequence[tuple[Path, dict[str, Any]]], wanted: set[str] | None
-) -> list[_Source]:
+) -> list[Source]:
     """Where the wanted runs are. Two processes may have computed the same run; their
     results are the same, and the first counts."""
     seen: set[str] = set()
@@ -210,14 +165,12 @@ def _sources(
         ]
         seen.update(ids)
         if rows:
-            sources.append(
-                _Source(file, chunk, None if len(rows) == len(ids) else rows)
-            )
+            sources.append(Source(file, chunk, None if len(rows) == len(ids) else rows))
     return sources
 
 
 def _eager(
-    sources: list[_Source], layout: _Layout, *, verify: bool
+    sources: list[Source], layout: _Layout, *, verify: bool
 ) -> dict[str, np.ndarray]:
     runs = sum(len(source.ids) for source in sources)
     arrays = {
@@ -233,9 +186,10 @@ def _eager(
     return arrays
 
 
-def _lazy(sources: list[_Source], layout: _Layout) -> dict[str, Any]:
-    """One array by `map_blocks`, whose cost does not grow with the number of chunks as
-    that of a concatenation does."""
+def _lazy(sources: list[Source], layout: _Layout) -> dict[str, Any]:
+    """Arrays by `map_blocks`, whose cost does not grow with the number of chunks as
+    that of a concatenation does. All read from one array of readers, a block per chunk,
+    so that dask takes the variables of a chunk one after the other."""
     dask_array = optional("dask.array")
     runs = tuple(len(source.ids) for source in sources)
     # Equal graphs have equal names: dask takes arrays of the same name for the same.
@@ -243,12 +197,21 @@ def _lazy(sources: list[_Source], layout: _Layout) -> dict[str, Any]:
     for source in sources:
         sha256 = source.chunk["sha256"]
         token.update(f"{source.file} {sha256} {source.rows}".encode())
+    readers = dask_array.map_blocks(
+        functools.partial(_reader, sources),
+        chunks=((1,) * len(sources),),
+        dtype=object,
+        meta=np.empty(0, object),
+        name=f"chunk-{token.hexdigest()}",
+    )
     arrays = {}
     for name, dtype in layout.dtypes.items():
         shape = layout.shapes[name]
         arrays[name] = dask_array.map_blocks(
-            functools.partial(_block, sources, name, dtype),
+            functools.partial(_block, name=name, dtype=dtype),
+            readers,
             chunks=(runs, *((size,) for size in shape)),
+            new_axis=[*range(1, 1 + len(shape))] or None,
             dtype=dtype,
             meta=np.empty((0,) * (1 + len(shape)), dtype),
             name=f"{name}-{token.hexdigest()}",
@@ -256,14 +219,17 @@ def _lazy(sources: list[_Source], layout: _Layout) -> dict[str, Any]:
     return arrays
 
 
-def _block(
-    sources: list[_Source],
-    name: str,
-    dtype: np.dtype,
-    block_id: tuple[int, ...] | None = None,
+def _reader(
+    sources: list[Source], block_id: tuple[int, ...] | None = None
 ) -> np.ndarray:
     assert block_id is not None
-    return sources[block_id[0]].read_one(name).astype(dtype, copy=False)
+    block = np.empty(1, object)
+    block[0] = Reader(sources[block_id[0]])
+    return block
+
+
+def _block(readers: np.ndarray, name: str, dtype: np.dtype) -> np.ndarray:
+    return readers[0].read(name).astype(dtype, copy=False)
 
 
 def _common_attrs(attrs: Sequence[dict[str, Any]]) -> dict[str, Any]:

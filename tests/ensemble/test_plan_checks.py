@@ -1,6 +1,8 @@
 """What is wrong with a later run is said before the first one is drawn, and before a
 folder is made."""
 
+import time
+import tracemalloc
 from typing import Any
 
 import jax
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 import jaxflow
+from jaxflow._ensemble import plan_checks
 
 KEY = jax.random.key(3)
 
@@ -34,6 +37,10 @@ def no_more_than_20(key, n, dtype):
 
 def too_many(key, n, dtype):
     return jnp.ones(n + n // 40, dtype)
+
+
+def one_target_less(key, n, dtype):
+    return jnp.ones(n - (n == 41), dtype)
 
 
 LATE: dict[str, tuple[dict[str, Any], str]] = {
@@ -77,6 +84,28 @@ LATE: dict[str, tuple[dict[str, Any], str]] = {
     "memory": (
         {"n": [10, 4000], "d": 4000, "memory": 2**20},
         r"one run.* takes about .* MiB, but memory = 1 MiB.*\(4, 4",
+    ),
+    "memory of another run than that of the largest n": (
+        {
+            "n": [400, 10],
+            "d": 4000,
+            "p": [4, 4000],
+            "grid": "zip",
+            "memory": 2**20,
+        },
+        r"takes about .* MiB, but memory = 1 MiB. The largest .* \(4.*,",
+    ),
+    "an odd number among thousands of pairs": (
+        {"n": [*range(2, 4000, 2), 4001, 4002], "d": 4002, "inputs": "antipodal"},
+        "n must be even, got 4001",
+    ),
+    "targets at one of thousands of sizes": (
+        {"n": range(1, 60), "d": 60, "targets": one_target_less},
+        r"shape \(41,\), got shape \(40,\)",
+    ),
+    "no targets at one size": (
+        {"n": [10, 11, 12], "targets": lambda key, n, dtype: np.arange(n) * (n != 11)},
+        "y must not be all zeros",
     ),
     "a method that wants other inputs": (
         {
@@ -195,3 +224,80 @@ def test_a_law_of_arrays_may_be_of_any_geometry():
         memory=300_000,
     )
     assert np.all(np.isfinite(runs.loss))
+
+
+class DoneError(Exception):
+    pass
+
+
+def done(*args, **kwargs):
+    raise DoneError
+
+
+def traced_plan(monkeypatch, **settings):
+    """How many runs were traced for the checks of a plan, of which none is made."""
+    traced = []
+    original = plan_checks.PlanChecks._hollow_run
+
+    def hollow_run(self, cell, seed):
+        traced.append(cell)
+        return original(self, cell, seed)
+
+    monkeypatch.setattr(plan_checks.PlanChecks, "_hollow_run", hollow_run)
+    monkeypatch.setattr("jaxflow._ensemble.simulate_ensemble.open_storage", done)
+    with pytest.raises(DoneError):
+        ensemble(None, **settings)
+    return len(traced)
+
+
+def test_of_many_sizes_the_largest_is_traced(monkeypatch):
+    settings = {
+        "n": range(11, 1011),
+        "d": 300,
+        "p": [4, 70],
+        "inputs": "sphere",
+        "lockstep": True,
+    }
+    # One that is seen in a basis of its span, and a dense one.
+    assert traced_plan(monkeypatch, memory=1e9, **settings) == 2
+    # Where it takes much of the memory, the next ones too.
+    assert traced_plan(monkeypatch, memory=7e6, **settings) > 20
+
+
+def test_a_small_run_that_takes_more_memory_than_a_large_one_is_refused(monkeypatch):
+    """`GradientFlow` takes another method for it."""
+    settings = {
+        "d": 20,
+        "p": 2,
+        "inputs": "sphere",
+        "method": jaxflow.GradientFlow(),
+        "lockstep": True,
+        "memory": 1_500_000,
+    }
+    assert traced_plan(monkeypatch, n=300, **settings) == 1
+    with pytest.raises(ValueError, match="one run takes about"):
+        ensemble(None, n=[250, 300], **settings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes, seeds", [(1000, 1000), (1, 10**6)])
+def test_a_million_runs_are_planned_in_two_seconds(monkeypatch, sizes, seeds):
+    path = "jaxflow._ensemble.simulate_ensemble.sample_problem"
+    monkeypatch.setattr(path, done)
+    settings = {"n": range(10, 10 + sizes), "d": 2000, "p": 5, "seeds": seeds}
+
+    def plan():
+        with pytest.raises(DoneError):
+            ensemble(None, **settings)
+
+    start = time.process_time()
+    plan()
+    # Half as much again for other work on the machine.
+    assert time.process_time() - start < 3
+    tracemalloc.start()
+    try:
+        plan()
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 100e6

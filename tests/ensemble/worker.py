@@ -2,10 +2,12 @@
 
     python -m tests.ensemble.worker FOLDER [SEEDS] [PROCESS COUNT PORT]
 
-Prints how many runs were computed; without a folder ("-") the losses, as hexadecimal.
+Prints what time the call took, how many runs were computed, and the losses, as
+hexadecimal. Without a folder ("-") they are kept in memory.
 """
 
 import sys
+import time
 
 import jax
 
@@ -17,7 +19,7 @@ def main(arguments):
         jax.distributed.initialize(f"localhost:{port}", count, process)
     import jaxflow
 
-    computed = []
+    computed, start = [], time.process_time()
     data = jaxflow.simulate_ensemble(
         jax.random.key(3),
         n=[20, 21, 33],
@@ -30,6 +32,7 @@ def main(arguments):
         folder=None if folder == "-" else folder,
         progress=lambda progress: computed.append(progress.done),
     )
+    print("seconds", time.process_time() - start)
     print("devices", jax.device_count())
     print("computed", computed[-1] if computed else 0, "of", data.sizes["seed"] * 3)
     print("loss", data.loss.values.tobytes().hex())
