@@ -27,8 +27,8 @@ from .._xla import over_rows, written_to_memory
 _PROPORTIONAL, _INTEGRAL = 0.4, 0.3
 
 # A pair of schemes estimates the error of its lower order and goes on with the higher.
-# On orthogonal inputs (n = 100 … 2000) the error of a whole run was this many times less
-# than the estimate of one step.
+# On orthogonal inputs (n = 100 … 2000) the error of a whole run was this many times
+# less than the estimate of one step.
 _OVERESTIMATE = 5.0
 # The error of h that is always allowed, in roundings of the sums that make up h. More
 # would show in μ, which is 2 λ_max where r is nothing but such errors.

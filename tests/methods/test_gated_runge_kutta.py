@@ -78,11 +78,12 @@ def test_the_error_is_that_of_neurons_and_of_the_fit():
     step = _start("orthogonal")
     problem, weights, a = step.problem, step.weights, step.a
     rng = np.random.default_rng(0)
-    errors = tuple(1e-5 * rng.normal(size=y.shape) for y in (weights, a))
+    errors = 1e-5 * rng.normal(size=weights.shape), 1e-5 * rng.normal(size=a.shape)
     rtol = jnp.asarray(1e-3)
     measure = StepError.at_start(problem, weights, a, rtol)
     r = problem.residuals_at(weights, a)
-    size, sums = measure(problem, weights, a, r, tuple(map(jnp.asarray, errors)))
+    given = jnp.asarray(errors[0]), jnp.asarray(errors[1])
+    size, sums = measure(problem, weights, a, r, given)
 
     w, gates = np.asarray(weights), np.asarray(weights) > 0
     lengths = np.asarray(problem.inputs.norms)

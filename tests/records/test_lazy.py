@@ -1,6 +1,7 @@
 """Datasets that read their chunks when values are needed."""
 
 import collections
+import contextlib
 import gc
 import os
 import pickle
@@ -18,8 +19,21 @@ from .folders import DIMS, ids_of, rows_of, write
 pytest.importorskip("dask")
 
 
-def descriptors():
-    return len(os.listdir("/dev/fd"))
+@pytest.fixture
+def descriptors(tmp_path):
+    """How many files of the test are open; others come and go."""
+
+    def count():
+        found = 0
+        for number in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):
+                target = os.readlink(f"/proc/self/fd/{number}")
+                found += target.startswith(str(tmp_path))
+        return found
+
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("files that are open are listed in /proc")
+    return count
 
 
 @pytest.fixture
@@ -37,7 +51,7 @@ def opens(monkeypatch):
 
 
 @pytest.mark.parametrize("chunks", [12, pytest.param(10_000, marks=pytest.mark.long)])
-def test_each_chunk_is_opened_once(tmp_path, opens, chunks):
+def test_each_chunk_is_opened_once(tmp_path, opens, descriptors, chunks):
     write(tmp_path / "runs", range(chunks))
     records, before = open_records(tmp_path / "runs"), descriptors()
     assert not opens
@@ -60,7 +74,7 @@ def readers_of(folder):
     return [Reader(Source(part.path / x["file"], x, None)) for x in part.chunks]
 
 
-def test_few_files_are_open_at_a_time(tmp_path, monkeypatch, opens):
+def test_few_files_are_open_at_a_time(tmp_path, monkeypatch, opens, descriptors):
     monkeypatch.setattr(_source, "_MOST", 2)
     write(tmp_path / "runs", range(5))
     readers, before = readers_of(tmp_path / "runs"), descriptors()
@@ -85,7 +99,7 @@ def test_a_reader_goes_to_another_process(tmp_path):
     np.testing.assert_array_equal(copy.read("loss"), rows_of(3)["loss"])
 
 
-def test_a_chunk_that_was_changed_meanwhile_is_refused(tmp_path):
+def test_a_chunk_that_was_changed_meanwhile_is_refused(tmp_path, descriptors):
     write(tmp_path / "runs", range(2))
     records = open_records(tmp_path / "runs")
     file, before = tmp_path / "runs" / "part-00000" / "chunk-000001.nc", descriptors()
