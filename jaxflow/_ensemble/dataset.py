@@ -1,6 +1,5 @@
 """The results of an ensemble as one xarray.Dataset over its grid."""
 
-import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from .._methods.base import COUNTS, AbstractMethod
 from .._solution import Results
+from ..records import RecordFolder
 from ..records._chunk import optional
 from ..records._read import read_folder
 from .grid import Grid
@@ -108,13 +108,15 @@ def dataset_from_rows(
 def dataset_from_folder(
     grid: Grid,
     seeds: list[int],
-    folder: str | os.PathLike[str],
+    opened: RecordFolder,
     attributes: dict[str, Any],
 ) -> "xarray.Dataset":
     """The same from a folder; it stays on disk where it is large. Every chunk is
     compared with its checksum, whatever happened to it since it was written."""
+    # Its own path, which stays when the working directory changes.
+    folder, known = opened.path, opened.parts
     ids = _run_names(grid, seeds)
-    flat = read_folder(folder, ids=ids, load=_LOADED, verify=True)
+    flat = read_folder(folder, ids=ids, load=_LOADED, verify=True, known=known)
     names = [str(name) for name in flat["id"].values]
     rows = {str(name): array.data for name, array in flat.data_vars.items()}
     return dataset_from_rows(grid, seeds, names, rows, {**flat.attrs, **attributes})

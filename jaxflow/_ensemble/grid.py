@@ -44,6 +44,14 @@ def run_key(key: PRNGKeyArray, n: int, d: int, p: int, seed: int) -> PRNGKeyArra
     is the problem that `simulate_ensemble(key, …)` runs there, for every method.
     """
     check_key(key)
+    check_run_numbers(n, d, p, seed)
+    for value in (n, d, p, seed):
+        key = jax.random.fold_in(key, np.uint32(value))
+    return key
+
+
+def check_run_numbers(n: int, d: int, p: int, seed: int) -> None:
+    """Raises a ValueError where the numbers of a run do not fit into its key."""
     for name, value in (("n", n), ("d", d), ("p", p), ("seed", seed)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
             raise ValueError(f"{name} must be an integer, got {value!r}.")
@@ -52,9 +60,6 @@ def run_key(key: PRNGKeyArray, n: int, d: int, p: int, seed: int) -> PRNGKeyArra
             raise ValueError(
                 f"{name} must lie between {least} and {_LARGEST}, got {value}."
             )
-    for value in (n, d, p, seed):
-        key = jax.random.fold_in(key, np.uint32(value))
-    return key
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from .._sampling.inputs import check_room_for, draw_inputs
 from .._sampling.problem import sample_problem
 from .._sampling.targets import TARGET_LAWS, as_targets, uniform_targets
 from .._simulate import Run
-from .grid import Cell, Runs, run_key
+from .grid import Cell, Runs, check_run_numbers, run_key
 from .program import Program, Work, made_run, working_bytes
 from .resources import check_room
 
@@ -113,7 +113,7 @@ class PlanChecks:
             )
         # The largest of each, which say of all whether they fit into a key.
         n, d, p = (max(getattr(cell, name) for cell in cells) for name in "ndp")
-        jax.eval_shape(lambda key: run_key(key, n, d, p, max(seeds)), self._key)
+        check_run_numbers(n, d, p, max(seeds))
 
     def _check_laws(self, cells: Iterable[Cell], seed: int) -> None:
         """That every size can be drawn."""

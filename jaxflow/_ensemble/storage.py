@@ -79,8 +79,7 @@ class FolderStorage(AbstractStorage):
     def dataset(
         self, grid: Grid, seeds: list[int], attributes: dict[str, Any]
     ) -> "xarray.Dataset":
-        # Its own path, which stays when the working directory changes.
-        return dataset_from_folder(grid, seeds, self._opened.path, attributes)
+        return dataset_from_folder(grid, seeds, self._opened, attributes)
 
 
 @contextlib.contextmanager

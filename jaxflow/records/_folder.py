@@ -172,6 +172,11 @@ class RecordFolder:
         self._checked.add(self._folder / name)
         self._variables = self._variables or variables
 
+    @property
+    def parts(self) -> list[Part]:
+        """The parts as they were last read."""
+        return self._parts
+
     def _all_chunks(self) -> Iterator[tuple[Path, dict[str, Any]]]:
         self._parts = read_parts(self.path, self._config, self._parts)
         for part in self._parts:

@@ -65,9 +65,10 @@ def read_folder(
     ids: Collection[str] | None,
     load: int | float,
     verify: bool,
+    known: Sequence[Part] = (),
 ) -> Any:
     """What `open_records` returns: in memory where it takes at most `load` bytes there,
-    lazily where it takes more."""
+    lazily where it takes more. `known`: its parts as they were read before."""
     if ids is not None and len(ids) == 0:
         raise ValueError("ids must name at least one run, or be left out for all.")
     folder = folder_path(path)
@@ -80,7 +81,7 @@ def read_folder(
         )
     xarray = optional("xarray")
     config = read_config(folder)
-    parts = read_parts(folder, config)
+    parts = read_parts(folder, config, known)
     if warning := unmarked_warning(folder, parts):
         warnings.warn(warning, stacklevel=3)
     chunks = [
