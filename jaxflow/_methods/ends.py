@@ -14,6 +14,8 @@ EXHAUSTED_ROUNDINGS = 100
 # A velocity of so many roundings of the terms that make it up is none; and a change of
 # ‖r‖, of so many of the terms that make up r.
 RESTING, ROUNDINGS = 256, 64
+# A run whose loss changes by so few roundings in a step may be at rest.
+UNCHANGED = 8
 # Where ‖r‖ is less than so many roundings of what it is the difference of, the loss is
 # on its way to zero, and ends as exhausted.
 _LEFT = 4096

@@ -12,16 +12,18 @@ from typing import ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from .._checks import as_scalar, check_count
 from .._problem.inputs import AbstractInputs
-from .._problem.run_problem import Problem
+from .._problem.run_problem import Field, Problem
 from .._stops import AbstractStop
 from .._types import Declared, Neurons, Number, Pairs, Scalar, Weights
 from .base import AbstractMethod, Recorder, Trajectory
+from .ends import UNCHANGED, at_rest, exhausted, rising
 from .filippov_scheme import Place, Scheme
 from .loop import (
+    EXHAUSTED,
     GOING_ON,
     VANISHED,
     AbstractStepper,
@@ -136,13 +138,15 @@ class FilippovFlow(AbstractMethod):
 
 
 class _State(eqx.Module):
-    """`overshoots` counts the steps that were made again to locate a stop."""
+    """`overshoots` counts the steps that were made again to locate a stop. `rests`:
+    whether nothing moves any more."""
 
     place: Place
     next_step: Scalar
     steps: Int[Array, ""]
     overshoots: Int[Array, ""]
     outcome: Int[Array, ""]
+    rests: Bool[Array, ""]
 
     @property
     def clock(self) -> Scalar:
@@ -166,14 +170,22 @@ class _Stepper(AbstractStepper):
         loss, curvature = problem.loss(field.residuals), problem.curvature(field)
         first_step = self.first_step
         if first_step is None:
-            first_step = FIRST_STEP / self.scheme.fastest_rate(place)
+            first_step = self._first_step(place, field)
         return _State(
             place=place,
             next_step=first_step,
             steps=jnp.int32(0),
             overshoots=jnp.int32(0),
             outcome=outcome_at(self.stops, problem, loss, curvature),
+            rests=jnp.zeros((), bool),
         )
+
+    def _first_step(self, place: Place, field: Field) -> Scalar:
+        """A thousandth of the fastest time scale: of the tangent kernel, which a small
+        network does not see yet, and of the growth of its neurons."""
+        rate = self.scheme.fastest_rate(place)
+        grows = self.scheme.mean_share(place.velocity, place.z, place.a)
+        return FIRST_STEP / jnp.maximum(rate, grows)
 
     def step(self, state: _State, mark: Array) -> _State:
         """Proposes a step towards `mark`, takes it or not, and chooses the next."""
@@ -202,14 +214,23 @@ class _Stepper(AbstractStepper):
         vanished = ~accepted & (following * rate <= jnp.finfo(step.dtype).eps)
         vanished |= ~accepted & (place.time + following == place.time)
         outcome = jnp.where(accepted & (index >= 0), index, GOING_ON)
+        sums = self.scheme.sums(new.z, new.a)
+        spent = accepted & (outcome == GOING_ON) & exhausted(new.residuals, sums)
+        outcome = jnp.where(spent, EXHAUSTED, outcome)
+        place = jax.tree.map(
+            lambda after, before: jnp.where(accepted, after, before), new, place
+        )
+        # At rest the scheme would go on at its stability bound, led by rounding.
+        place = eqx.tree_at(
+            lambda p: p.time, place, jnp.where(state.rests, mark, place.time)
+        )
         return _State(
-            place=jax.tree.map(
-                lambda after, before: jnp.where(accepted, after, before), new, place
-            ),
+            place=place,
             next_step=following,
             steps=state.steps + 1,
             overshoots=state.overshoots + overshot.astype(jnp.int32),
             outcome=jnp.where(vanished, VANISHED, outcome).astype(jnp.int32),
+            rests=self._rests(state.place, new, accepted),
         )
 
     def seen(self, state: _State) -> tuple[Weights, Neurons, Pairs]:
@@ -233,9 +254,17 @@ class _Stepper(AbstractStepper):
         }
 
     def _rises(self, before: Place, after: Place) -> Array:
-        slack = self.scheme.rounding(after.z, after.a)
-        size = jnp.linalg.norm(before.residuals) + slack
-        return jnp.linalg.norm(after.residuals) > size
+        sums = self.scheme.sums(after.z, after.a)
+        return rising(self.problem, before.residuals, after.residuals, sums)
+
+    def _rests(self, before: Place, after: Place, accepted: Array) -> Array:
+        eps = jnp.finfo(after.loss.dtype).eps
+        unchanged = jnp.abs(after.loss - before.loss) <= UNCHANGED * eps * after.loss
+        return jax.lax.cond(
+            accepted & unchanged,
+            lambda: at_rest(self.problem, after.weights, after.a, after.multipliers),
+            lambda: jnp.zeros((), bool),
+        )
 
     def _stop(self, before: Place, after: Place) -> tuple[Array, Scalar]:
         accuracy = jnp.minimum(self.tolerance, 1e-3)

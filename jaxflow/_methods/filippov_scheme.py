@@ -18,8 +18,9 @@ Adams–Bashforth scheme, stable while h × (largest curvature) < 1; β = −2/3
 to 2, as explicit Euler is, with a larger error constant. β moves from one to the other
 as the step approaches the bound.
 
-The error of a step is estimated by the difference between r(z⁺) and r at the
-extrapolation z + h (V₁ + (h + h₁)/(h₁ + h₂) (V₁ − V₂)), relative to ‖r‖.
+The error of a step is estimated by the difference between z⁺ and the extrapolation
+z + h (V₁ + (h + h₁)/(h₁ + h₂) (V₁ − V₂)): of r(z), relative to ‖r‖, and of each z_j,
+relative to ‖z_j‖ or what |a_j| would give it.
 """
 
 import equinox as eqx
@@ -29,7 +30,7 @@ from jaxtyping import Array, Int
 
 from .._problem.run_problem import Field, Problem
 from .._types import Examples, Neurons, PairMask, Pairs, Scalar, Weights
-from .base import rises
+from .ends import rising
 from .multipliers import Interactions, coupled_masks, mean_mask, slides
 
 # The error estimate is the difference of the two predictions of r times this: the two
@@ -145,10 +146,13 @@ class Scheme(eqx.Module):
         velocity = (z_new - z) / h
         ahead = z + h * (v1 + (h + h1) / history * change)
         r_ahead = problem.residuals(jax.nn.relu(ahead), a_new)
-        excess = jnp.linalg.norm(r_ahead - r_new) - self.rounding(z_new, a_new)
+        sums = self.sums(z_new, a_new)
+        excess = jnp.linalg.norm(r_ahead - r_new) - self.rounding(sums)
         tiny = jnp.finfo(h.dtype).tiny
         size = jnp.maximum(jnp.linalg.norm(r), tiny)
         error = _ERROR_SHARE * jnp.maximum(excess, 0) / size
+        each = _ERROR_SHARE * self.mean_share(ahead - z_new, z_new, a_new)
+        error = jnp.maximum(error, each)
         error = jnp.where(jnp.all(jnp.isfinite(r_new)), error, jnp.inf)
 
         before, after = place.loss, problem.loss(r_new)
@@ -164,7 +168,7 @@ class Scheme(eqx.Module):
             (
                 report.error + error,
                 jnp.maximum(report.overflow, masks.overflow),
-                report.increases + rises(after, before),
+                report.increases + rising(problem, r, r_new, sums).astype(jnp.int32),
             ),
         )
         new = Place(
@@ -228,8 +232,25 @@ class Scheme(eqx.Module):
         total = jnp.sum(a2 * first + second) / (n * self.problem.p)
         return jnp.maximum(total, jnp.finfo(total.dtype).tiny)
 
-    def rounding(self, z: Pairs, a: Neurons) -> Scalar:
+    def mean_share(self, change: Pairs, z: Pairs, a: Neurons) -> Scalar:
+        """The change of each z_j, (p, n), relative to ‖z_j‖, or to what a w_j of length
+        |a_j| and any direction has on average; the root of the mean square."""
+        mean = jnp.sum(self.interactions.squares) / self.problem.inputs.num_coordinates
+        # Squares of 1e-20 are zero in float32.
+        scale = jnp.maximum(jnp.max(jnp.abs(z), axis=1), jnp.abs(a) * jnp.sqrt(mean))
+        inverse = jnp.where(scale > 0, 1 / jnp.where(scale > 0, scale, 1), 0)[:, None]
+        sizes = jnp.sum((z * inverse) ** 2, axis=1)
+        sizes = jnp.maximum(sizes, (a * inverse[:, 0]) ** 2 * mean)
+        squares = jnp.sum((change * inverse) ** 2, axis=1)
+        share = squares / jnp.where(sizes > 0, sizes, 1)
+        return jnp.sqrt(jnp.sum(share) / self.problem.p)
+
+    def sums(self, z: Pairs, a: Neurons) -> Examples:
+        """(1/p) Σ_j |a_j| (z_ji)_+, (n,): the rounding of h is that of these."""
+        total = jnp.sum(jnp.abs(a)[:, None] * jax.nn.relu(z), axis=0)
+        return total / self.problem.p
+
+    def rounding(self, sums: Examples) -> Scalar:
         """The error in ‖r‖ that no step can go below."""
-        sums = jnp.sum(jnp.abs(a)[:, None] * jax.nn.relu(z), axis=0) / self.problem.p
         sizes = jnp.abs(self.problem.targets) + sums
-        return _ROUNDINGS * jnp.finfo(a.dtype).eps * jnp.linalg.norm(sizes)
+        return _ROUNDINGS * jnp.finfo(sums.dtype).eps * jnp.linalg.norm(sizes)

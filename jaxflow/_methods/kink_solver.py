@@ -20,7 +20,7 @@ from .._linalg import product
 from .._problem.run_problem import Problem
 from .._types import Examples, Neurons, Pairs, Weights
 from .._xla import written_to_memory
-from .ends import at_rest, exhausted, rising, sums_at
+from .ends import UNCHANGED, at_rest, exhausted, rising, sums_at
 from .gated_runge_kutta import HeldInterpolation, HeldStep, Stage
 from .kinks import AbstractHolding, AbstractKinks, AbstractPattern, Step, StepEnd
 from .step_size import StepError
@@ -28,8 +28,6 @@ from .step_size import StepError
 # A step that raises the loss is made again, as if its error were so many times what is
 # allowed.
 _RISEN = 8.0
-# A loss that changes by so few roundings in a step may be at rest.
-_UNCHANGED = 8
 
 
 def explicit_tableau(solver: diffrax.AbstractSolver) -> Any:
@@ -214,7 +212,7 @@ class Stepper(diffrax.AbstractWrappedSolver):
             error = jnp.where(rises, jnp.maximum(size, _RISEN), size)
         still = jnp.zeros((), bool)
         if held:
-            unchanged = _UNCHANGED * jnp.finfo(loss.dtype).eps * loss
+            unchanged = UNCHANGED * jnp.finfo(loss.dtype).eps * loss
             still = jax.lax.cond(
                 jnp.abs(loss - state.loss) <= unchanged,
                 lambda: at_rest(problem, end.weights, a),
