@@ -70,7 +70,7 @@ class GradientDescent(AbstractMethod):
         return self.optimizer is None
 
     def working_numbers(self, inputs: AbstractInputs, pairs: int) -> int:
-        return 5 * pairs
+        return 7 * pairs
 
     def admits(self, times: Float[Array, " T"]) -> Bool[Array, ""]:
         # Else the clock, which counts steps, would come to its end.

@@ -30,7 +30,7 @@ leading order from the two ends of the step (`bends`), and the step takes it off
 """
 
 import abc
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -84,7 +84,12 @@ class StepEnd(eqx.Module):
 
 
 class AbstractKinks(eqx.Module):
-    """How one geometry carries its pairs through a step."""
+    """How one geometry carries its pairs through a step.
+
+    `exact`: whether kinks make no error of which the estimate of a step knows nothing.
+    """
+
+    exact: ClassVar[bool] = True
 
     @abc.abstractmethod
     def start(self, weights: Weights, a: Neurons, r: Examples) -> Any:
@@ -245,6 +250,8 @@ class CrossingPattern(AbstractPattern):
 
 class CrossingKinks(AbstractHolding):
     """Antipodal inputs: a pair that reaches zero passes to the other side, or stays."""
+
+    exact: ClassVar[bool] = False
 
     inputs: AntipodalInputs
 
