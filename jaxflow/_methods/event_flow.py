@@ -49,15 +49,15 @@ from .event_field import (
     Kinks,
     Point,
     Sides,
-    ascent,
     field,
     holding,
     moved,
     new_sides,
-    sides_beyond_origin,
     size_of,
     squares,
 )
+from .event_origin import ascent, sides_beyond_origin
+from .event_search import cubic_zeros
 from .loop import (
     EXHAUSTED,
     FAILED,
@@ -554,33 +554,11 @@ class _Stepper(AbstractStepper):
         rise = numbers - start
         slope = jnp.where(held, rise, state.point.speeds * sign * scale)
         slope_end = jnp.where(held, rise, point.speeds * sign * scale)
-        # start + t (slope + t (b + t c)) over t in [0, 1].
-        b, c = 3 * rise - 2 * slope - slope_end, slope + slope_end - 2 * rise
-
-        def height(t: Pairs) -> Pairs:
-            return start + t * (slope + t * (b + t * c))
-
-        # The minimum of the cubic, in the form that does not cancel.
-        bottom = b + jnp.sqrt(jnp.maximum(b**2 - 3 * c * slope, 0))
-        dip = jnp.clip(-slope / jnp.where(bottom == 0, 1, bottom), 0.01, 0.99)
-        dips = (slope < 0) & (slope_end > 0) & (height(dip) < -self.met)
+        zeros, dips, depths = cubic_zeros(start, rise, slope, slope_end)
         passed = numbers < -self.met
-        # The first zero, by halving and secants in turn.
-        first, last = jnp.zeros_like(start), jnp.ones_like(start)
-
-        def closer(k: Array, ends: tuple[Pairs, Pairs]) -> tuple[Pairs, Pairs]:
-            first, last = ends
-            low, high = height(first), height(last)
-            secant = first + (last - first) * jnp.clip(
-                low / jnp.where(low == high, 1, low - high), 0.01, 0.99
-            )
-            t = jnp.where(k % 2 == 0, secant, 0.5 * (first + last))
-            after = height(t) < 0
-            return jnp.where(after, first, t), jnp.where(after, t, last)
-
-        first, last = jax.lax.fori_loop(0, 16, closer, (first, last))
-        share = jnp.min(jnp.where(passed, 0.5 * (first + last), 1))
-        low, least_dip = jnp.min(numbers), jnp.min(jnp.where(dips, dip, 1))
+        share = jnp.min(jnp.where(passed, zeros, 1))
+        low = jnp.min(numbers)
+        least_dip = jnp.min(jnp.where(depths < -self.met, dips, 1))
         for before_, after in zip(self.margins(state.point), margins, strict=True):
             line = before_ / jnp.where(before_ == after, 1, before_ - after)
             crossed = after < -self.met
