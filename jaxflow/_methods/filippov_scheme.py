@@ -233,14 +233,14 @@ class Scheme(eqx.Module):
         return jnp.maximum(total, jnp.finfo(total.dtype).tiny)
 
     def mean_share(self, change: Pairs, z: Pairs, a: Neurons) -> Scalar:
-        """The change of each z_j, (p, n), relative to ‖z_j‖, or to what a w_j of length
-        |a_j| and any direction has on average; the root of the mean square."""
-        mean = jnp.sum(self.interactions.squares) / self.problem.inputs.num_coordinates
+        """The change of each z_j, (p, n), relative to ‖z_j‖, or to the most that a w_j
+        of length |a_j| may have; the root of the mean square."""
+        most = self.largest_eigenvalue
         # Squares of 1e-20 are zero in float32.
-        scale = jnp.maximum(jnp.max(jnp.abs(z), axis=1), jnp.abs(a) * jnp.sqrt(mean))
+        scale = jnp.maximum(jnp.max(jnp.abs(z), axis=1), jnp.abs(a) * jnp.sqrt(most))
         inverse = jnp.where(scale > 0, 1 / jnp.where(scale > 0, scale, 1), 0)[:, None]
         sizes = jnp.sum((z * inverse) ** 2, axis=1)
-        sizes = jnp.maximum(sizes, (a * inverse[:, 0]) ** 2 * mean)
+        sizes = jnp.maximum(sizes, (a * inverse[:, 0]) ** 2 * most)
         squares = jnp.sum((change * inverse) ** 2, axis=1)
         share = squares / jnp.where(sizes > 0, sizes, 1)
         return jnp.sqrt(jnp.sum(share) / self.problem.p)

@@ -11,6 +11,7 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import optimistix as optx
 from jaxtyping import Array, Bool
 
 from .._linalg import product
@@ -79,7 +80,7 @@ class ErrorControl(diffrax.AbstractAdaptiveStepSizeController):
 
     rtol: Scalar  # type: ignore[misc]
     atol: Scalar  # type: ignore[misc]
-    norm: Any = None  # type: ignore[misc]
+    norm: Any = optx.rms_norm  # type: ignore[misc]
 
     def wrap(self, direction: Any) -> "ErrorControl":
         return self
