@@ -76,10 +76,11 @@ class Solution(eqx.Module):
       integrator; −1 where a solver does not tell), `steps`, `accepted_steps`,
       `rejected_steps`, `kink_crossings` (pairs that changed their activation, counted
       between consecutive accepted steps), `loss_increases` (steps that raised the
-      loss), `balance_drift` (of a_j² − ‖w_j‖², relative, at the end). Where the run was
-      that of `FilippovFlow` (by `GradientFlow()` on correlated inputs too) also
-      `sliding_share` (pairs that slide along their kinks at the end, as a share of all
-      n p), `multiplier_residual` (the largest displacement of a preactivation within a
+      loss by more than rounding: none of a flow does), `balance_drift` (of
+      a_j² − ‖w_j‖², relative, at the end). `EventFlow` adds `sliding_share` (pairs that
+      slide along their kinks at the end, as a share of all n p) and `origin_passes`
+      (how often a w_j came to zero, see there). `FilippovFlow` (by `GradientFlow()` on
+      correlated inputs too) adds `sliding_share`, `multiplier_residual` (the largest displacement of a preactivation within a
       step by multipliers that do not solve their equation, in units of the root mean
       square of the preactivations), `estimated_error` (the errors of ‖r‖ that the
       accepted steps were estimated to make, relative and added up), `overflow` (by how
