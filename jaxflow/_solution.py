@@ -80,9 +80,10 @@ class Solution(eqx.Module):
       a_j² − ‖w_j‖², relative, at the end). `EventFlow` adds `sliding_share` (pairs that
       slide along their kinks at the end, as a share of all n p) and `origin_passes`
       (how often a w_j came to zero, see there). `FilippovFlow` (by `GradientFlow()` on
-      correlated inputs too) adds `sliding_share`, `multiplier_residual` (the largest displacement of a preactivation within a
-      step by multipliers that do not solve their equation, in units of the root mean
-      square of the preactivations), `estimated_error` (the errors of ‖r‖ that the
+      correlated inputs too) adds `sliding_share`, `multiplier_residual` (the largest
+      displacement of a preactivation within a step by multipliers that do not solve
+      their equation, in units of the root mean square of the preactivations),
+      `estimated_error` (the errors of ‖r‖ that the
       accepted steps were estimated to make, relative and added up), `overflow` (by how
       many the pairs of one neuron near their kinks exceeded `sliding_candidates`, at
       most; they were then solved one by one).
