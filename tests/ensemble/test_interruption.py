@@ -48,6 +48,19 @@ def once(number):
     return interrupt
 
 
+@pytest.fixture(autouse=True)
+def _handlers_of_python():
+    """Those of a process that is started in the foreground: in the background Ctrl-C is
+    ignored, and a handler that is not Python's is left alone."""
+    before = (
+        signal.signal(signal.SIGINT, signal.default_int_handler),
+        signal.signal(signal.SIGTERM, signal.SIG_DFL),
+    )
+    yield
+    signal.signal(signal.SIGINT, before[0])
+    signal.signal(signal.SIGTERM, before[1])
+
+
 def handlers():
     return signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
 
