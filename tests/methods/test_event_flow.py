@@ -106,6 +106,7 @@ def test_leaves_the_saddle_in_time(dtype, rtol):
             assert abs(error) < (1e-9 if rtol < 1e-6 else 2e-5)
 
 
+@pytest.mark.slow
 def test_two_exact_symmetries():
     """(w, a, y, t) → (s w, s a, s² y, t/s²) and (x, y, t) → (s x, s y, t/s²)."""
     case, method = CASES[3], jaxflow.EventFlow(1e-6)
@@ -211,6 +212,7 @@ def test_a_dead_network_stays():
         assert_array_equal(run.curvature, [0.0, 0.0])
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_only_rounding_ends_the_run():
     data = jaxflow.Dataset(jaxflow.DenseInputs([[1.0, 0.5], [0.2, 1.0]]), [1.0, 1.5])
     network = jaxflow.Network([[0.5, 0.3], [0.1, 0.6]], [1.0, 0.9])
@@ -295,6 +297,7 @@ def test_bad_input():
         jaxflow.EventFlow(max_steps=0)
 
 
+@pytest.mark.slow
 def test_agrees_with_dop853_without_kinks():
     x = np.array([[1.0, 0.3], [0.2, 1.0], [0.8, 0.9]])
     y, w = np.array([1.0, 1.2, 0.9]), np.array([[1.0, 0.8], [0.6, 0.9]])

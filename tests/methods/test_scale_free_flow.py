@@ -24,7 +24,11 @@ def _half_time(start):
 
 @pytest.mark.parametrize(
     ("rtol", "dtype", "accuracy"),
-    [(1e-6, "float64", 1e-6), (1e-9, "float64", 1e-8), (1e-6, "float32", 1e-5)],
+    [
+        (1e-6, "float64", 1e-6),
+        pytest.param(1e-9, "float64", 1e-8, marks=pytest.mark.slow),
+        pytest.param(1e-6, "float32", 1e-5, marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.parametrize(
     ("inputs", "method"),
@@ -122,6 +126,7 @@ def test_the_end_in_float32():
         assert np.isnan(run.curvature[3])
 
 
+@pytest.mark.slow
 def test_descent_is_exhausted_too_and_never_shows_noise():
     data, network = jaxflow.sample_problem(jax.random.key(0), n=20, d=40)
     times = np.array([1.0, 500.0, 2000.0, 4000.0])
@@ -133,7 +138,7 @@ def test_descent_is_exhausted_too_and_never_shows_noise():
     assert_allclose(run.curvature[shown][-1], limit, rtol=0.5)
 
 
-@pytest.mark.parametrize("power", [-20, 20])
+@pytest.mark.parametrize("power", [pytest.param(-20, marks=pytest.mark.slow), 20])
 def test_two_exact_symmetries(power):
     """(w, a, y, t) → (s w, s a, s² y, t/s²) and (x, y, t) → (s x, s y, t/s²): the same
     steps, and for s a power of two the same bits."""
