@@ -16,6 +16,7 @@ ends and slopes tells). An event lies somewhere in a step that was refused for t
 next attempts close in on it by the secant rule and by halving.
 """
 
+import dataclasses
 from typing import Any, ClassVar
 
 import diffrax
@@ -318,7 +319,7 @@ class _Stepper(AbstractStepper):
         integrals, sides, point, found, passed_origin = jax.lax.cond(
             met,
             lambda: self.after(state.sides, integrals, a, point, released, reached),
-            lambda: ((integrals, state.sides, point, jnp.array(True), jnp.int32(0))),
+            lambda: (integrals, state.sides, point, jnp.array(True), jnp.int32(0)),
         )
         outcome = jnp.int32(GOING_ON)
         for index, margin in reversed(list(enumerate(margins))):
@@ -355,21 +356,16 @@ class _Stepper(AbstractStepper):
         kept = jax.tree.map(
             lambda after, here: jnp.where(accepted, after, here), new, state
         )
-        tried = eqx.tree_at(
-            lambda s: (
-                (
-                    s.steps,
-                    s.outcome,
-                    s.natural,
-                    s.event,
-                    s.aim,
-                    s.past,
-                    s.tries,
-                    s.looks,
-                )
-            ),
+        tried = dataclasses.replace(
             kept,
-            (state.steps + 1, outcome, natural, event, aim, past, tries, looks),
+            steps=state.steps + 1,
+            outcome=outcome,
+            natural=natural,
+            event=event,
+            aim=aim,
+            past=past,
+            tries=tries,
+            looks=looks,
         )
         resting = eqx.tree_at(
             lambda s: (s.steps, s.accepted, s.clock),

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .._checks import as_scalar, check_count
 from .._problem.inputs import AbstractInputs
-from .._problem.run_problem import Field, Problem
+from .._problem.run_problem import Problem
 from .._stops import AbstractStop
 from .._types import Declared, Neurons, Number, Pairs, Scalar, Weights
 from .base import AbstractMethod, Recorder, Trajectory
@@ -170,7 +170,7 @@ class _Stepper(AbstractStepper):
         loss, curvature = problem.loss(field.residuals), problem.curvature(field)
         first_step = self.first_step
         if first_step is None:
-            first_step = self._first_step(place, field)
+            first_step = self._first_step(place)
         return _State(
             place=place,
             next_step=first_step,
@@ -180,7 +180,7 @@ class _Stepper(AbstractStepper):
             rests=jnp.zeros((), bool),
         )
 
-    def _first_step(self, place: Place, field: Field) -> Scalar:
+    def _first_step(self, place: Place) -> Scalar:
         """A thousandth of the fastest time scale: of the tangent kernel, which a small
         network does not see yet, and of the growth of its neurons."""
         rate = self.scheme.fastest_rate(place)
