@@ -38,3 +38,15 @@ def antipodal_array(m, d, seed=0):
 
 def small_orthogonal(key, n=40, p=12, dtype=jnp.float64):
     return jaxflow.sample_problem(key, n=n, d=2 * n, p=p, dtype=dtype)
+
+
+def correlated(n=60, d=15, p=10, seed=0, dtype=float):
+    """(x, y, w, a): labels of both signs, and |a_j| above ‖w_j‖."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, d))
+    x *= (rng.uniform(1, 2, n) / np.linalg.norm(x, axis=1))[:, None]
+    y = rng.choice([-1.0, 1.0], n) * rng.uniform(1, 2, n)
+    w = rng.normal(size=(p, d)) / np.sqrt(d)
+    a = np.linalg.norm(w, axis=1) + rng.exponential(1, p)
+    a *= rng.choice([-1.0, 1.0], p)
+    return tuple(array.astype(dtype) for array in (x, y, w, a))

@@ -18,7 +18,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import jaxflow
 from jaxflow._methods.event_field import Kinks
 from jaxflow._problem.run_problem import counts, to_run_coordinates
-from tests import reference
+from tests import problems, reference
 
 CASES = json.loads((Path(__file__).parent / "flow_correlated.json").read_text())
 # Those of one shape share a compiled program; the shapes of a core lane come first.
@@ -314,13 +314,7 @@ def test_agrees_with_dop853_without_kinks():
 def _random_problem(n, d, p, seed):
     """Labels of both signs and size, and more of a_j than of ‖w_j‖, so that some
     neurons come to the origin."""
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(n, d))
-    x *= (rng.uniform(1, 2, n) / np.linalg.norm(x, axis=1))[:, None]
-    y = rng.choice([-1.0, 1.0], n) * rng.uniform(1, 2, n)
-    w = rng.normal(size=(p, d)) / np.sqrt(d)
-    a = np.linalg.norm(w, axis=1) + rng.exponential(1, p)
-    a *= rng.choice([-1.0, 1.0], p)
+    x, y, w, a = problems.correlated(n, d, p, seed)
     return jaxflow.Dataset(jaxflow.DenseInputs(x), y), jaxflow.Network(w, a)
 
 

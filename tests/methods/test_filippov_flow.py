@@ -16,6 +16,7 @@ from jaxflow._methods import multipliers as _sliding
 from jaxflow._problem.inputs import DenseInputs
 from jaxflow._problem.run_problem import Problem
 from tests import problems, reference
+from tests.problems import correlated
 
 # ---------------------------------------------------------------- closed forms, p = 1
 #
@@ -166,17 +167,6 @@ def test_the_slide_is_reported():
 # ------------------------------------------------------------------------- networks
 
 
-def _correlated(n=60, d=15, p=10, seed=0, dtype=float):
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(n, d))
-    x *= (rng.uniform(1, 2, n) / np.linalg.norm(x, axis=1))[:, None]
-    y = rng.choice([-1.0, 1.0], n) * rng.uniform(1, 2, n)
-    w = rng.normal(size=(p, d)) / np.sqrt(d)
-    a = np.linalg.norm(w, axis=1) + rng.exponential(1, p)
-    a *= rng.choice([-1.0, 1.0], p)
-    return tuple(array.astype(dtype) for array in (x, y, w, a))
-
-
 def _run(arrays, method, times, **kwargs):
     x, y, w, a = arrays
     return jaxflow.simulate(
@@ -209,7 +199,7 @@ def _gap(run, w):
 
 @pytest.mark.slow
 def test_the_limit_is_that_of_small_euler_steps():
-    arrays = _correlated(n=16, d=5, p=4, seed=1)
+    arrays = correlated(n=16, d=5, p=4, seed=1)
     times = np.array([2.0, 5.0, 10.0])
     run = _run(arrays, jaxflow.FilippovFlow(1e-7), times, observe={})
     assert float(run.stats["sliding_share"]) > 0
@@ -225,7 +215,7 @@ def test_the_limit_is_that_of_small_euler_steps():
 @pytest.mark.parametrize("tolerance", [1e-3, 1e-5])
 def test_loss_never_rises_and_lemma_1_holds(tolerance):
     times = np.linspace(0, 100, 101)
-    run = _run(_correlated(), jaxflow.FilippovFlow(tolerance), times, observe={})
+    run = _run(correlated(), jaxflow.FilippovFlow(tolerance), times, observe={})
     assert run.result == jaxflow.Results.reached_time
     assert_allclose(run.times, times)
     assert np.all(np.diff(run.loss) <= 0)
@@ -241,7 +231,7 @@ def test_loss_never_rises_and_lemma_1_holds(tolerance):
 
 @pytest.mark.slow
 def test_dense_and_gram_give_the_same_trajectory():
-    x, y, w, a = _correlated(n=24, d=15, p=6)
+    x, y, w, a = correlated(n=24, d=15, p=6)
     gram = jaxflow.Dataset(x, y)
     assert gram.geometry == "gram"
     runs = [
@@ -262,7 +252,7 @@ def test_dense_and_gram_give_the_same_trajectory():
 
 @pytest.mark.slow
 def test_without_forming_the_gram_matrix(monkeypatch):
-    arrays, method = _correlated(n=24, d=6, p=4), jaxflow.FilippovFlow(1e-4)
+    arrays, method = correlated(n=24, d=6, p=4), jaxflow.FilippovFlow(1e-4)
     looked_up = _run(arrays, method, [2.0, 5.0], observe={})
     monkeypatch.setattr(_sliding, "_LARGEST_GRAM", 0)
     # Another static argument, so that nothing compiled before is used again.
@@ -275,7 +265,7 @@ def test_without_forming_the_gram_matrix(monkeypatch):
 def test_refinement_changes_the_loss_by_little():
     times = [5.0, 20.0, 50.0]
     coarse, fine, finest = (
-        _run(_correlated(), jaxflow.FilippovFlow(tolerance), times, observe={})
+        _run(correlated(), jaxflow.FilippovFlow(tolerance), times, observe={})
         for tolerance in (1e-4, 1e-5, 1e-6)
     )
     assert_allclose(coarse.loss, finest.loss, rtol=3e-2)
@@ -285,8 +275,8 @@ def test_refinement_changes_the_loss_by_little():
 def test_float32():
     times = [5.0, 20.0]
     method = jaxflow.FilippovFlow(1e-4)
-    single = _run(_correlated(dtype=np.float32), method, times, observe={})
-    double = _run(_correlated(), method, times, observe={})
+    single = _run(correlated(dtype=np.float32), method, times, observe={})
+    double = _run(correlated(), method, times, observe={})
     assert single.loss.dtype == jnp.float32
     assert single.result == jaxflow.Results.reached_time
     # Not closer than the tolerance: rounding decides on which side of a kink a pair
@@ -296,7 +286,7 @@ def test_float32():
 
 @pytest.mark.slow
 def test_vmap_is_close_to_a_loop():
-    batch = [_correlated(seed=seed) for seed in range(3)]
+    batch = [correlated(seed=seed) for seed in range(3)]
     times = jnp.array([2.0, 10.0])
 
     @jax.vmap
@@ -320,7 +310,7 @@ def test_vmap_is_close_to_a_loop():
 
 @pytest.mark.slow
 def test_padding_changes_nothing():
-    x, y, w, a = _correlated(n=20, d=5, p=4)
+    x, y, w, a = correlated(n=20, d=5, p=4)
     targets = jnp.pad(y, (0, 3))
     # Only while tracing may an input be zero.
     inputs = DenseInputs(np.ones((23, 5)))
@@ -350,7 +340,7 @@ def test_padding_changes_nothing():
 
 @pytest.mark.slow
 def test_new_numbers_do_not_compile_anew():
-    arrays = _correlated(n=20, d=5, p=4)
+    arrays = correlated(n=20, d=5, p=4)
 
     @eqx.filter_jit
     @eqx.debug.assert_max_traces(max_traces=1)
@@ -372,7 +362,7 @@ def test_new_numbers_do_not_compile_anew():
 
 @pytest.mark.slow
 def test_stops_where_the_loss_meets_the_level():
-    arrays = _correlated(n=20, d=10, p=10)
+    arrays = correlated(n=20, d=10, p=10)
     start = float(_run(arrays, jaxflow.FilippovFlow(), [0.0]).loss[0])
     level = 0.3 * start
     run = _run(
@@ -401,7 +391,7 @@ def test_stops_where_nothing_moves():
 
 def test_a_stop_that_holds_at_the_start_takes_no_step():
     run = _run(
-        _correlated(n=20, d=5, p=4),
+        correlated(n=20, d=5, p=4),
         jaxflow.FilippovFlow(),
         [0.0, 1.0],
         stop=jaxflow.LossBelow(1e9),
@@ -413,21 +403,23 @@ def test_a_stop_that_holds_at_the_start_takes_no_step():
 
 def test_too_few_steps_are_reported():
     run = _run(
-        _correlated(n=20, d=5, p=4), jaxflow.FilippovFlow(max_steps=5), [1.0, 100.0]
+        correlated(n=20, d=5, p=4),
+        jaxflow.FilippovFlow(max_steps=5),
+        [1.0, 100.0],
     )
     assert run.result == jaxflow.Results.max_steps_reached
     assert int(run.stats["steps"]) == 5
 
 
 def test_an_infinite_loss_is_reported():
-    x, y, w, a = _correlated(n=20, d=5, p=4)
+    x, y, w, a = correlated(n=20, d=5, p=4)
     run = _run((x, y, 1e200 * w, a), jaxflow.FilippovFlow(), [1.0], observe={})
     assert run.result == jaxflow.Results.diverged
 
 
 @pytest.mark.slow
 def test_converges_to_rounding_without_stalling():
-    run = _run(_correlated(n=6, d=12, p=12, seed=3), jaxflow.FilippovFlow(), [1e3])
+    run = _run(correlated(n=6, d=12, p=12, seed=3), jaxflow.FilippovFlow(), [1e3])
     assert run.result == jaxflow.Results.exhausted
     assert float(run.final_loss) < 1e-20
 
@@ -437,7 +429,7 @@ def test_converges_to_rounding_without_stalling():
 
 @pytest.mark.slow
 def test_the_flow_chooses_it_on_correlated_inputs_alone():
-    arrays = _correlated(n=60, d=15, p=10)
+    arrays = correlated(n=60, d=15, p=10)
     chosen = _run(arrays, jaxflow.GradientFlow(), [5.0], observe={})
     named = _run(arrays, jaxflow.FilippovFlow(1e-4), [5.0], observe={})
     assert "sliding_share" in chosen.stats
@@ -479,7 +471,7 @@ def test_says_what_is_wrong_with_an_argument(arguments, message):
 
 def test_the_flow_shows_which_method_it_takes():
     flow = jaxflow.GradientFlow(1e-8, first_step=0.1, max_steps=7)
-    x, y, _, _ = _correlated(n=20, d=5, p=4)
+    x, y, _, _ = correlated(n=20, d=5, p=4)
     sliding = flow.method(jaxflow.Dataset(x, y))
     assert isinstance(sliding, jaxflow.FilippovFlow)
     assert_allclose(sliding.tolerance, 1e-5)
