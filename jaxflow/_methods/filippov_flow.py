@@ -127,7 +127,9 @@ class FilippovFlow(AbstractMethod):
         first, largest = self.first_step, self.largest_step
         stepper = _Stepper(
             problem=problem,
-            scheme=Scheme(problem, self.sliding_candidates),
+            scheme=Scheme(
+                problem, self.sliding_candidates, self.tolerance.astype(dtype)
+            ),
             stops=stops,
             tolerance=self.tolerance.astype(dtype),
             first_step=None if first is None else first.astype(dtype),

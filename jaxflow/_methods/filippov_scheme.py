@@ -30,12 +30,16 @@ from jaxtyping import Array, Int
 
 from .._problem.run_problem import Field, Problem
 from .._types import Examples, Neurons, PairMask, Pairs, Scalar, Weights
+from .coupled_multipliers import coupled_masks
 from .ends import rising
-from .multipliers import Interactions, coupled_masks, mean_mask, slides
+from .interactions import Interactions
+from .multipliers import mean_mask
 
 # The error estimate is the difference of the two predictions of r times this: the two
 # differ by the extrapolation's error, which is larger than the scheme's own.
 _ERROR_SHARE = 0.1
+# The multipliers of a step are solved to this share of the tolerance.
+_ACCURACY = 0.1
 # The error of a residual is at least this many roundings.
 _ROUNDINGS = 16
 
@@ -83,12 +87,14 @@ class Scheme(eqx.Module):
     problem: Problem
     interactions: Interactions
     largest_eigenvalue: Scalar
+    accuracy: Scalar
     candidates: int = eqx.field(static=True)
 
-    def __init__(self, problem: Problem, candidates: int):
+    def __init__(self, problem: Problem, candidates: int, tolerance: Scalar):
         self.problem = problem
         self.interactions = Interactions(problem.inputs)
         self.largest_eigenvalue = self.interactions.largest_eigenvalue()
+        self.accuracy = _ACCURACY * tolerance
         self.candidates = min(candidates, problem.inputs.num_examples)
 
     def start(self, weights: Weights, a: Neurons) -> tuple[Place, Field]:
@@ -134,7 +140,14 @@ class Scheme(eqx.Module):
         r_mid = problem.residuals(on_mid, a_mid)
         gain = (a_mid / n)[:, None] * r_mid[None, :]
         masks = coupled_masks(
-            self.interactions, z, v1, place.cotangent, gain, h, self.candidates
+            self.interactions,
+            z,
+            v1,
+            place.cotangent,
+            gain,
+            h,
+            self.candidates,
+            self.accuracy,
         )
         cotangent = gain * masks.values
         weights = place.weights + h * problem.inputs.adjoint(cotangent)
@@ -160,7 +173,7 @@ class Scheme(eqx.Module):
         squares = jnp.sum(cotangent * velocity) + jnp.sum(((a_new - a) / h) ** 2)
         curvature = squares / (problem.p * jnp.sqrt(before) * jnp.sqrt(after))
         jump = gain * self.interactions.squares[None, :]
-        sliding = slides(velocity - jump * masks.values, jump, masks.values)
+        sliding = masks.sliding
         report = self._reported(place, h, jump, masks.values, velocity, z_new, sliding)
         report = eqx.tree_at(
             lambda s: (s.error, s.overflow, s.increases),

@@ -1,0 +1,293 @@
+"""The multipliers of a step that belong to one neuron, solved together.
+
+A pair's drift F_i contains the pushes of the others, Σ_k K_ik (a_j r_k/n) λ_k. Of the
+pairs that attract, g_k = a_j r_k/n < 0, let ν_k = |g_k| λ_k. With the velocities
+v = b − K ν, the rule of one pair makes λ a monotone function of v, so that these are
+the optimality conditions of a convex problem in ν on the box [0, |g|] with quadratic
+part ½ ν·Kν. K may be singular; Kν and with it the velocity are unique.
+
+**The iteration.** K is replaced by a larger diagonal matrix, the sums of its rows'
+|cosines|, which leaves the rule of one pair with a drift that falls as λ rises
+(`damped_mask`), and the result is extrapolated (Nesterov's, restarted where it goes
+uphill). It ends by its residual. A pair that repels has no part in the convex problem:
+it follows the others.
+
+**Collinear inputs** share one kink, x_k = c_k x_i: with λ for x_i those along it have
+the multiplier λ, opposite ones 1 − λ. Together they push with
+
+    Σ_k g_k c_k λ_k = G λ − B,   G = Σ_k g_k |c_k|,   B = Σ_{c_k < 0} g_k |c_k|,
+
+so that they attract where G < 0, whatever the single signs.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from .._linalg import extend
+from .._types import PairMask, Pairs, Scalar
+from .interactions import Interactions
+from .multipliers import damped_mask, mean_mask, slides
+
+# The residual at which the iteration ends, as a share of the largest push of a neuron,
+# and how many iterations there are at most. Pairs that repel are moved by less than a
+# full step, and not after so many iterations: nothing makes them converge.
+_ITERATIONS = 400
+_DAMPING, _FOLLOWING = 0.7, 8
+# Roundings that the residual cannot go below.
+_ROUNDINGS = 64
+# In a word of `_first_indices`.
+_BITS = 32
+
+
+class Masks(eqx.Module):
+    """`values`: the multipliers, (p, n). `sliding`: which pairs end the step on their
+    kink, (p, n). `overflow`: by how many pairs of one neuron there were more to be
+    coupled than candidates, at most; the whole neuron is coupled then, which is slow.
+    `iterations`: how many there were."""
+
+    values: Pairs
+    sliding: PairMask
+    overflow: Int[Array, ""]
+    iterations: Int[Array, ""]
+
+
+class _Kinks(eqx.Module):
+    """The kinks that are solved together: S of each neuron, (p, S) each. n in `index`
+    stands for none.
+
+    `velocity` is v where the multipliers' pushes are `pushed`; `gain` is G, and
+    `opposite` B."""
+
+    index: Int[Array, "p S"]
+    present: Bool[Array, "p S"]
+    z: Float[Array, "p S"]
+    velocity: Float[Array, "p S"]
+    pushed: Float[Array, "p S"]
+    gain: Float[Array, "p S"]
+    opposite: Float[Array, "p S"]
+    squares: Float[Array, "p S"]
+
+
+def coupled_masks(
+    interactions: Interactions,
+    z: Pairs,
+    velocity: Pairs,
+    cotangent: Pairs,
+    gain: Pairs,
+    step: Scalar,
+    candidates: int,
+    accuracy: Scalar,
+) -> Masks:
+    """The mean multipliers of a step, coupled within each neuron.
+
+    **Arguments:**
+
+    - `interactions`: K.
+    - `z`: the preactivations where the step starts, (p, n).
+    - `velocity`, `cotangent`: a prediction of d/dt z = K c over the step and the
+      cotangents c that it is made of, (p, n).
+    - `gain`: c per unit of the multiplier, (a_j/n) r_i, (p, n).
+    - `step`: h, in units of time.
+    - `candidates`: S, how many kinks of a neuron there is room for. The products with
+      K then cost p S² per iteration; p n² where some neuron needs more.
+    - `accuracy`: the residual that is asked for.
+    """
+    n = z.shape[1]
+    squares = interactions.squares
+    jump = gain * squares[None, :]
+    masks = mean_mask(z, velocity - squares[None, :] * cotangent, jump, step)
+    ahead = z + step * velocity
+    undecided = ((masks > 0) & (masks < 1)) | (z * ahead < 0)
+    close = undecided | (jnp.minimum(jnp.abs(z), jnp.abs(ahead)) < step * jnp.abs(jump))
+    undecided, close = (_by_direction(interactions, m) for m in (undecided, close))
+    room = jnp.sum(close, axis=1, keepdims=True) <= candidates
+    chosen = jnp.where(room, close, undecided)
+    most = jnp.max(jnp.sum(chosen, axis=1, dtype=jnp.int32))
+    overflow = jnp.maximum(most - candidates, 0)
+    accuracy = jnp.maximum(accuracy, _ROUNDINGS * jnp.finfo(z.dtype).eps)
+
+    def solve(index: Array, needed: Array, push: Callable, spread: Array) -> Any:
+        kinks = _picked(interactions, index, z, velocity, cotangent, gain)
+        solved, sliding, count = _solve(kinks, push, spread, step, accuracy, needed)
+        values, slide = _spread(interactions, kinks, solved, sliding, masks)
+        return Masks(values, slide, overflow, count)
+
+    def some() -> Masks:
+        index = _first_indices(chosen, candidates)
+        inner = interactions.among(jnp.minimum(index, n - 1))
+        root = jnp.sqrt(jnp.where(index < n, squares[jnp.minimum(index, n - 1)], 0))
+        inverse = jnp.where(root > 0, 1 / jnp.where(root > 0, root, 1), 0)
+        # Row sums of |cosines|; of pairs that are present.
+        rows = jnp.einsum("jab,jb->ja", jnp.abs(inner), inverse) * inverse
+
+        def push(change: Array) -> Array:
+            highest = jax.lax.Precision.HIGHEST
+            return jnp.einsum("jab,jb->ja", inner, change, precision=highest)
+
+        return solve(index, jnp.bool_(True), push, rows)
+
+    def every() -> Masks:
+        index = jnp.where(chosen, jnp.arange(n, dtype=jnp.int32)[None, :], n)
+        number = jnp.sum(chosen, axis=1, keepdims=True).astype(z.dtype)
+        rows = jnp.broadcast_to(number, z.shape)
+        return solve(index, overflow > 0, interactions.image, rows)
+
+    if candidates >= n:
+        return some()
+    return jax.lax.cond(overflow > 0, every, some)
+
+
+def _by_direction(interactions: Interactions, chosen: PairMask) -> PairMask:
+    """The first examples of each direction of which any example is chosen."""
+    slots = jnp.arange(chosen.shape[1], dtype=jnp.int32)
+    joined = interactions.over_directions(
+        slots, chosen, lambda i, there, all: all | (chosen[:, i] & there)
+    )
+    return joined & interactions.first[None, :]
+
+
+def _picked(
+    interactions: Interactions,
+    index: Int[Array, "p S"],
+    z: Pairs,
+    velocity: Pairs,
+    cotangent: Pairs,
+    gain: Pairs,
+) -> _Kinks:
+    n = z.shape[1]
+    present, where = index < n, jnp.minimum(index, n - 1)
+
+    def pick(values: Pairs, at: Array = where) -> Float[Array, "p S"]:
+        return jnp.take_along_axis(values, at, axis=1)
+
+    def collect(i: Array, there: Array, sums: tuple[Array, ...]) -> tuple[Array, ...]:
+        ratio = jnp.where(there, interactions.ratios[i], 0)
+        total, opposite, pushed = sums
+        own = pick(gain, i) * jnp.abs(ratio)
+        opposite = opposite + jnp.where(ratio < 0, own, 0)
+        return total + own, opposite, pushed + ratio * pick(cotangent, i)
+
+    own = (pick(gain), jnp.zeros_like(pick(gain)), pick(cotangent))
+    gains, opposite, pushed = (
+        jnp.where(present, v, 0)
+        for v in interactions.over_directions(index, own, collect)
+    )
+    return _Kinks(
+        index=index,
+        present=present,
+        z=pick(z),
+        velocity=pick(velocity),
+        pushed=pushed,
+        gain=gains,
+        opposite=opposite,
+        squares=interactions.squares[where],
+    )
+
+
+def _solve(
+    kinks: _Kinks,
+    push: Callable[[Float[Array, "p S"]], Float[Array, "p S"]],
+    rows: Float[Array, "p S"],
+    step: Scalar,
+    accuracy: Scalar,
+    needed: Bool[Array, ""],
+) -> tuple[Float[Array, "p S"], Bool[Array, "p S"], Int[Array, ""]]:
+    """λ of each kink, which slide, and the number of iterations."""
+    z, jump = kinks.z, kinks.gain * kinks.squares
+    attracts = kinks.present & (jump < 0)
+    pull = jnp.where(attracts, -jump, 0)
+    # What the diagonal matrix has more than K.
+    extra = pull * jnp.maximum(rows - 1, 0)
+    largest = jnp.max(jnp.abs(jump), axis=1, keepdims=True)
+    scale = jnp.where(largest > 0, largest, 1)
+
+    def velocity(masks: Array) -> Array:
+        change = kinks.gain * masks - kinks.opposite - kinks.pushed
+        return kinks.velocity + push(jnp.where(kinks.present, change, 0))
+
+    own = kinks.velocity - kinks.squares * (kinks.pushed + kinks.opposite)
+    start = mean_mask(z, own, jump, step)
+
+    def unfinished(state: Any) -> Array:
+        *_, count, residual = state
+        return needed & (count < _ITERATIONS) & (residual > accuracy)
+
+    def iterate(state: Any) -> Any:
+        masks, ahead, momentum, count, _ = state
+        speed = velocity(ahead)
+        held = damped_mask(z, speed + (pull + extra) * ahead, pull, extra, step)
+        follows = mean_mask(z, speed - jump * ahead, jump, step)
+        share = jnp.where(count < _FOLLOWING, _DAMPING, 0)
+        new = jnp.where(attracts, held, masks + share * (follows - masks))
+        new = jnp.where(kinks.present, new, masks)
+        change, moved = new - ahead, new - masks
+        missed = jnp.where(kinks.present, jnp.abs(jump * change), 0)
+        missed = jnp.where(attracts, missed * jnp.maximum(rows, 1), missed * share)
+        residual = jnp.max(missed / scale)
+        uphill = jnp.sum(pull * change * moved * rows, axis=1, keepdims=True) < 0
+        momentum = jnp.where(uphill, 1, momentum)
+        later = 0.5 * (1 + jnp.sqrt(1 + 4 * momentum**2))
+        beyond = jnp.where(uphill, 0, (momentum - 1) / later)
+        ahead = new + jnp.where(attracts, beyond * moved, 0)
+        return new, ahead, later, count + 1, residual
+
+    ones = jnp.ones_like(scale)
+    state = (start, start, ones, jnp.int32(0), jnp.asarray(jnp.inf, z.dtype))
+    masks, _, _, count, _ = jax.lax.while_loop(unfinished, iterate, state)
+    drift = velocity(masks) - jump * masks
+    return masks, kinks.present & slides(drift, jump, masks), count
+
+
+def _spread(
+    interactions: Interactions,
+    kinks: _Kinks,
+    solved: Float[Array, "p S"],
+    sliding: Bool[Array, "p S"],
+    masks: Pairs,
+) -> tuple[Pairs, PairMask]:
+    """`masks` with what has been solved, and which pairs slide, (p, n) each."""
+    n = masks.shape[1]
+    put = jax.vmap(lambda row, at, new: row.at[at].set(new, mode="drop"))
+
+    def place(i: Array, there: Array, pairs: tuple[Array, Array]) -> tuple[Any, Any]:
+        values, slide = pairs
+        at = jnp.where(there, i, n)
+        own = jnp.where(interactions.ratios[i] < 0, 1 - solved, solved)
+        return put(values, at, own), put(slide, at, sliding)
+
+    none = jnp.zeros(masks.shape, bool)
+    first = (put(masks, kinks.index, solved), put(none, kinks.index, sliding))
+    return interactions.over_directions(kinks.index, first, place)
+
+
+def _first_indices(chosen: Bool[Array, "p n"], count: int) -> Int[Array, "p S"]:
+    """Where each row holds its first `count` true entries; n where there are fewer.
+
+    A row is packed into words of 32 bits, and only words are counted and searched: on a
+    CPU a running sum over all entries takes a tenth of a whole step and more.
+    """
+    n = chosen.shape[1]
+    padded = extend(chosen, 1, -(-n // _BITS) * _BITS)
+    bits = padded.reshape(len(chosen), -1, _BITS).astype(jnp.uint32)
+    shifts = jnp.arange(_BITS, dtype=jnp.uint32)[None, None, :]
+    words = jnp.sum(bits << shifts, axis=2, dtype=jnp.uint32)
+    filled = jax.lax.population_count(words).astype(jnp.int32)
+    running = jnp.cumsum(filled, axis=1)
+    ranks = jnp.arange(1, count + 1, dtype=jnp.int32)
+    word = jax.vmap(lambda row: jnp.searchsorted(row, ranks))(running)
+    there = jnp.minimum(word, words.shape[1] - 1)
+    # Before the bit that is sought lie those up to which the word has fewer set bits
+    # than its rank: as many as its place in the word.
+    left = ranks[None, :] - jnp.take_along_axis(running - filled, there, axis=1)
+    found = jnp.take_along_axis(words, there, axis=1)
+    up_to = (jnp.uint32(2) << shifts) - 1
+    below = jax.lax.population_count(found[:, :, None] & up_to).astype(jnp.int32)
+    place = _BITS * there + jnp.sum(below < left[:, :, None], axis=2, dtype=jnp.int32)
+    return jnp.where(word < words.shape[1], place, n).astype(jnp.int32)
+
+

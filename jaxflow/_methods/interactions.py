@@ -1,0 +1,128 @@
+"""How the inputs act on each other: K, and which inputs share one kink."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from .._linalg import product
+from .._problem.inputs import AbstractInputs, DenseInputs
+from .._types import Examples, Scalar
+
+T = TypeVar("T")
+
+# Up to this many examples K is formed even where the inputs are dense (512 MiB in
+# float64). Its entries are then looked up, several times quicker on a CPU than the
+# inner products are computed.
+_LARGEST_GRAM = 8192
+# Inputs whose cosine is within so many roundings of ±1 are collinear.
+_ROUNDINGS = 4
+
+
+class Interactions(eqx.Module):
+    """K_ik = x_i·x_k, as far as it is needed: formed, or by inner products. And which
+    examples are collinear, which share one kink: x_k = c_k (the first of them).
+
+    - `squares`: K_ii, (n,).
+    - `first`: whether an example is the first of its direction, (n,).
+    - `ratios`: c_k, (n,): 1 for the first, negative for opposite inputs.
+    - `following`: the next example of the same direction, (n,); n where there is none.
+    """
+
+    inputs: AbstractInputs
+    gram: Float[Array, "n n"] | None
+    squares: Examples
+    first: Bool[Array, " n"]
+    ratios: Examples
+    following: Int[Array, " n"]
+
+    def __init__(self, inputs: AbstractInputs):
+        large = inputs.num_examples > _LARGEST_GRAM
+        self.inputs = inputs
+        self.gram = None if large and isinstance(inputs, DenseInputs) else inputs.gram()
+        self.squares = inputs.norms**2
+        self.first, self.ratios, self.following = self._directions()
+
+    def _directions(self) -> tuple[Array, Array, Array]:
+        n, norms = self.inputs.num_examples, self.inputs.norms
+        slots = jnp.arange(n, dtype=jnp.int32)
+        bound = 1 - _ROUNDINGS * jnp.finfo(norms.dtype).eps
+        # A padded example is like no other: its row has no entry.
+        inverse = jnp.where(norms > 0, 1 / jnp.where(norms > 0, norms, 1), 0)
+
+        def look(slot: Array) -> tuple[Array, Array]:
+            if self.gram is None:
+                assert isinstance(self.inputs, DenseInputs)
+                row = product(self.inputs.x, self.inputs.x[slot])
+            else:
+                row = self.gram[slot]
+            cosines = (row * inverse[slot]) * inverse
+            found = jnp.argmax(jnp.abs(cosines) >= bound).astype(jnp.int32)
+            return found, jnp.sign(cosines[found])
+
+        leader, sign = jax.lax.map(look, slots, batch_size=min(n, 256))
+        leader = jnp.where(norms > 0, leader, slots)
+        length = norms[leader]
+        ratios = jnp.where(
+            norms > 0, sign * norms / jnp.where(length > 0, length, 1), 1
+        )
+        order = jnp.argsort(leader, stable=True).astype(jnp.int32)
+        sorted_leader = leader[order]
+        alike = sorted_leader[1:] == sorted_leader[:-1]
+        following = jnp.full(n, n, jnp.int32)
+        following = following.at[order[:-1]].set(jnp.where(alike, order[1:], n))
+        return leader == slots, ratios, following
+
+    def over_directions(
+        self,
+        index: Int[Array, "..."],
+        state: T,
+        use: Callable[[Array, Array, T], T],
+    ) -> T:
+        """`use(i, there, state)` for the second example of each direction in `index`,
+        then for the third, and so on; `there` where a direction has so many. n in
+        `index` stands for none. Without collinear inputs this costs nothing."""
+        n = self.inputs.num_examples
+
+        def after(index: Array) -> Array:
+            follows = self.following[jnp.minimum(index, n - 1)]
+            return jnp.where(index < n, follows, n)
+
+        def each(carry: tuple[Array, T]) -> tuple[Array, T]:
+            index, state = carry
+            there = index < n
+            return after(index), use(jnp.minimum(index, n - 1), there, state)
+
+        return jax.lax.while_loop(
+            lambda carry: jnp.any(carry[0] < n), each, (after(index), state)
+        )[1]
+
+    def image(self, cotangent: Float[Array, "k n"]) -> Float[Array, "k n"]:
+        """c K, row by row."""
+        if self.gram is None:
+            return self.inputs.preactivations(self.inputs.adjoint(cotangent))
+        return product(cotangent, self.gram)
+
+    def among(self, index: Int[Array, "p S"]) -> Float[Array, "p S S"]:
+        """K restricted to the examples of each row of `index`."""
+        if self.gram is None:
+            assert isinstance(self.inputs, DenseInputs)
+            rows = self.inputs.x[index]
+            highest = jax.lax.Precision.HIGHEST
+            return jnp.einsum("jad,jbd->jab", rows, rows, precision=highest)
+        return self.gram[index[:, :, None], index[:, None, :]]
+
+    def largest_eigenvalue(self) -> Scalar:
+        """By power iteration: a few per cent are enough for a bound on the step."""
+        n = self.inputs.num_examples
+        start = 1 + 0.5 * jnp.cos(1.7 * jnp.arange(n, dtype=self.squares.dtype))
+
+        def iterate(_: Array, v: Float[Array, "1 n"]) -> Float[Array, "1 n"]:
+            image = self.image(v)
+            return image / jnp.linalg.norm(image)
+
+        v = jax.lax.fori_loop(0, 30, iterate, start[None, :])
+        return jnp.linalg.norm(self.image(v))
