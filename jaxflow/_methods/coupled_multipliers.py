@@ -21,7 +21,7 @@ so that they attract where G < 0, whatever the single signs.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -33,27 +33,35 @@ from .._types import PairMask, Pairs, Scalar
 from .interactions import Interactions
 from .multipliers import damped_mask, mean_mask, slides
 
+T = TypeVar("T")
+
 # The residual at which the iteration ends, as a share of the largest push of a neuron,
 # and how many iterations there are at most. Pairs that repel are moved by less than a
 # full step, and not after so many iterations: nothing makes them converge.
 _ITERATIONS = 400
+# Kinks beyond those that there is room for are solved in further blocks, and all blocks
+# again and again, at most so often.
+_SWEEPS = 50
+# One in so many slots for kinks is enough in most steps.
+_FEW = 3
 _DAMPING, _FOLLOWING = 0.7, 8
 # Roundings that the residual cannot go below.
 _ROUNDINGS = 64
-# In a word of `_first_indices`.
+# In a word of `_indices`.
 _BITS = 32
 
 
 class Masks(eqx.Module):
     """`values`: the multipliers, (p, n). `sliding`: which pairs end the step on their
     kink, (p, n). `overflow`: by how many pairs of one neuron there were more to be
-    coupled than candidates, at most; the whole neuron is coupled then, which is slow.
-    `iterations`: how many there were."""
+    coupled than there is room for, at most; they are then solved block by block, which
+    is slow. `residual`: what the multipliers are solved to, as a share of the largest
+    push of a neuron."""
 
     values: Pairs
     sliding: PairMask
     overflow: Int[Array, ""]
-    iterations: Int[Array, ""]
+    residual: Scalar
 
 
 class _Kinks(eqx.Module):
@@ -93,11 +101,10 @@ def coupled_masks(
       cotangents c that it is made of, (p, n).
     - `gain`: c per unit of the multiplier, (a_j/n) r_i, (p, n).
     - `step`: h, in units of time.
-    - `candidates`: S, how many kinks of a neuron there is room for. The products with
-      K then cost p S² per iteration; p n² where some neuron needs more.
+    - `candidates`: S, how many kinks of a neuron are solved at a time. The products
+      with K then cost p S² per iteration.
     - `accuracy`: the residual that is asked for.
     """
-    n = z.shape[1]
     squares = interactions.squares
     jump = gain * squares[None, :]
     masks = mean_mask(z, velocity - squares[None, :] * cotangent, jump, step)
@@ -105,50 +112,82 @@ def coupled_masks(
     undecided = ((masks > 0) & (masks < 1)) | (z * ahead < 0)
     close = undecided | (jnp.minimum(jnp.abs(z), jnp.abs(ahead)) < step * jnp.abs(jump))
     undecided, close = (_by_direction(interactions, m) for m in (undecided, close))
-    room = jnp.sum(close, axis=1, keepdims=True) <= candidates
-    chosen = jnp.where(room, close, undecided)
-    most = jnp.max(jnp.sum(chosen, axis=1, dtype=jnp.int32))
-    overflow = jnp.maximum(most - candidates, 0)
+    most = jnp.max(jnp.sum(undecided, axis=1, dtype=jnp.int32))
+    fits = jnp.sum(close, axis=1, dtype=jnp.int32) <= candidates
+    chosen = jnp.where(fits[:, None], close, undecided)
+    blocks = jnp.maximum(-(-most // candidates), 1)
     accuracy = jnp.maximum(accuracy, _ROUNDINGS * jnp.finfo(z.dtype).eps)
+    none = jnp.zeros(z.shape, bool)
 
-    def solve(index: Array, needed: Array, push: Callable, spread: Array) -> Any:
-        kinks = _picked(interactions, index, z, velocity, cotangent, gain)
-        solved, sliding, count = _solve(kinks, push, spread, step, accuracy, needed)
-        values, slide = _spread(interactions, kinks, solved, sliding, masks)
-        return Masks(values, slide, overflow, count)
+    def unfinished(state: _Round) -> Bool[Array, ""]:
+        swept = (state.count > 0) & (state.count % blocks == 0)
+        settled = swept & ((blocks == 1) | (state.moved <= accuracy))
+        return ~settled & (state.count < _SWEEPS * blocks)
 
-    def some() -> Masks:
-        index = _first_indices(chosen, candidates)
-        inner = interactions.among(jnp.minimum(index, n - 1))
-        root = jnp.sqrt(jnp.where(index < n, squares[jnp.minimum(index, n - 1)], 0))
-        inverse = jnp.where(root > 0, 1 / jnp.where(root > 0, root, 1), 0)
-        # Row sums of |cosines|; of pairs that are present.
-        rows = jnp.einsum("jab,jb->ja", jnp.abs(inner), inverse) * inverse
+    def block(state: _Round) -> _Round:
+        first = candidates * (state.count % blocks)
+        index = _indices(chosen, first, candidates)
+        kinks = _picked(interactions, index, z, state.velocity, state.cotangent, gain)
+        solved, sliding, residual, moved = _solve(interactions, kinks, step, accuracy)
+        values, slides = _spread(
+            interactions, kinks, solved, sliding, (state.values, state.sliding)
+        )
+        # Of several blocks, the next one sees what this one does.
+        velocity, cotangent = _once(
+            blocks > 1,
+            lambda: (interactions.image(gain * values), gain * values),
+            (state.velocity, state.cotangent),
+        )
+        again = state.count % blocks > 0
+        return _Round(
+            values=values,
+            sliding=slides,
+            velocity=velocity,
+            cotangent=cotangent,
+            residual=jnp.where(again, jnp.maximum(state.residual, residual), residual),
+            moved=jnp.where(again, jnp.maximum(state.moved, moved), moved),
+            count=state.count + 1,
+        )
 
-        def push(change: Array) -> Array:
-            highest = jax.lax.Precision.HIGHEST
-            return jnp.einsum("jab,jb->ja", inner, change, precision=highest)
+    zero = jnp.zeros((), z.dtype)
+    start = _Round(masks, none, velocity, cotangent, zero, zero, jnp.int32(0))
+    end = jax.lax.while_loop(unfinished, block, start)
+    residual = jnp.where(blocks > 1, jnp.maximum(end.residual, end.moved), end.residual)
+    return Masks(end.values, end.sliding, jnp.maximum(most - candidates, 0), residual)
 
-        return solve(index, jnp.bool_(True), push, rows)
 
-    def every() -> Masks:
-        index = jnp.where(chosen, jnp.arange(n, dtype=jnp.int32)[None, :], n)
-        number = jnp.sum(chosen, axis=1, keepdims=True).astype(z.dtype)
-        rows = jnp.broadcast_to(number, z.shape)
-        return solve(index, overflow > 0, interactions.image, rows)
+class _Round(eqx.Module):
+    """`velocity` is K `cotangent`, and `moved` by how much the multipliers changed
+    since the last sweep over all blocks, as a residual."""
 
-    if candidates >= n:
-        return some()
-    return jax.lax.cond(overflow > 0, every, some)
+    values: Pairs
+    sliding: PairMask
+    velocity: Pairs
+    cotangent: Pairs
+    residual: Scalar
+    moved: Scalar
+    count: Int[Array, ""]
+
+
+def _once(needed: Bool[Array, ""], make: Callable[[], T], otherwise: T) -> T:
+    """`make()` where it is needed. A `cond` under vmap would make it always."""
+    return jax.lax.while_loop(
+        lambda state: state[0],
+        lambda state: (jnp.zeros((), bool), make()),
+        (needed, otherwise),
+    )[1]
 
 
 def _by_direction(interactions: Interactions, chosen: PairMask) -> PairMask:
     """The first examples of each direction of which any example is chosen."""
     slots = jnp.arange(chosen.shape[1], dtype=jnp.int32)
     joined = interactions.over_directions(
-        slots, chosen, lambda i, there, all: all | (chosen[:, i] & there)
+        slots, chosen, lambda i, there, all: all | (chosen[:, i] & there[None, :])
     )
     return joined & interactions.first[None, :]
+
+
+Sums = tuple[Array, Array, Array]
 
 
 def _picked(
@@ -165,7 +204,7 @@ def _picked(
     def pick(values: Pairs, at: Array = where) -> Float[Array, "p S"]:
         return jnp.take_along_axis(values, at, axis=1)
 
-    def collect(i: Array, there: Array, sums: tuple[Array, ...]) -> tuple[Array, ...]:
+    def collect(i: Array, there: Array, sums: Sums) -> Sums:
         ratio = jnp.where(there, interactions.ratios[i], 0)
         total, opposite, pushed = sums
         own = pick(gain, i) * jnp.abs(ratio)
@@ -190,28 +229,60 @@ def _picked(
 
 
 def _solve(
+    interactions: Interactions, kinks: _Kinks, step: Scalar, accuracy: Scalar
+) -> tuple[Float[Array, "p S"], Bool[Array, "p S"], Scalar, Scalar]:
+    """λ of each kink, which slide, the residual, and by how much λ has moved."""
+    room = kinks.index.shape[1]
+    # Most steps need few of the slots: those at the front are filled first.
+    few = -(-room // _FEW)
+    small = jnp.max(jnp.sum(kinks.present, axis=1, dtype=jnp.int32)) <= few
+
+    def front() -> Any:
+        part = jax.tree.map(lambda v: v[:, :few], kinks)
+        masks, sliding, *numbers = _iterate(interactions, part, step, accuracy, small)
+        return (extend(masks, 1, room), extend(sliding, 1, room), *numbers)
+
+    def every() -> Any:
+        return _iterate(interactions, kinks, step, accuracy, ~small)
+
+    return jax.lax.cond(small, front, every)
+
+
+def _iterate(
+    interactions: Interactions,
     kinks: _Kinks,
-    push: Callable[[Float[Array, "p S"]], Float[Array, "p S"]],
-    rows: Float[Array, "p S"],
     step: Scalar,
     accuracy: Scalar,
     needed: Bool[Array, ""],
-) -> tuple[Float[Array, "p S"], Bool[Array, "p S"], Int[Array, ""]]:
-    """λ of each kink, which slide, and the number of iterations."""
+) -> tuple[Float[Array, "p S"], Bool[Array, "p S"], Scalar, Scalar]:
+    n = interactions.inputs.num_examples
+    inner = interactions.among(jnp.minimum(kinks.index, n - 1))
+    roots = jnp.where(kinks.present, jnp.sqrt(kinks.squares), 0)
+    inverse = jnp.where(roots > 0, 1 / jnp.where(roots > 0, roots, 1), 0)
+    # Row sums of |cosines|, of kinks that are present.
+    rows = jnp.einsum("jab,jb->ja", jnp.abs(inner), inverse) * inverse
+    rows = jnp.maximum(rows, 1)
     z, jump = kinks.z, kinks.gain * kinks.squares
     attracts = kinks.present & (jump < 0)
     pull = jnp.where(attracts, -jump, 0)
     # What the diagonal matrix has more than K.
-    extra = pull * jnp.maximum(rows - 1, 0)
+    extra = pull * (rows - 1)
     largest = jnp.max(jnp.abs(jump), axis=1, keepdims=True)
-    scale = jnp.where(largest > 0, largest, 1)
+    inverse_push = jnp.where(largest > 0, 1 / jnp.where(largest > 0, largest, 1), 0)
 
     def velocity(masks: Array) -> Array:
         change = kinks.gain * masks - kinks.opposite - kinks.pushed
-        return kinks.velocity + push(jnp.where(kinks.present, change, 0))
+        change = jnp.where(kinks.present, change, 0)
+        highest = jax.lax.Precision.HIGHEST
+        return kinks.velocity + jnp.einsum(
+            "jab,jb->ja", inner, change, precision=highest
+        )
 
+    # Those that slid in the step before start from there.
     own = kinks.velocity - kinks.squares * (kinks.pushed + kinks.opposite)
-    start = mean_mask(z, own, jump, step)
+    alone = mean_mask(z, own, jump, step)
+    before = (kinks.pushed + kinks.opposite) / jnp.where(kinks.gain != 0, kinks.gain, 1)
+    start = jnp.where(attracts & (before > 0) & (before < 1), before, alone)
 
     def unfinished(state: Any) -> Array:
         *_, count, residual = state
@@ -226,9 +297,8 @@ def _solve(
         new = jnp.where(attracts, held, masks + share * (follows - masks))
         new = jnp.where(kinks.present, new, masks)
         change, moved = new - ahead, new - masks
-        missed = jnp.where(kinks.present, jnp.abs(jump * change), 0)
-        missed = jnp.where(attracts, missed * jnp.maximum(rows, 1), missed * share)
-        residual = jnp.max(missed / scale)
+        missed = jnp.abs(jump * change) * jnp.where(attracts, rows, share)
+        residual = jnp.max(jnp.where(kinks.present, missed, 0) * inverse_push)
         uphill = jnp.sum(pull * change * moved * rows, axis=1, keepdims=True) < 0
         momentum = jnp.where(uphill, 1, momentum)
         later = 0.5 * (1 + jnp.sqrt(1 + 4 * momentum**2))
@@ -236,11 +306,14 @@ def _solve(
         ahead = new + jnp.where(attracts, beyond * moved, 0)
         return new, ahead, later, count + 1, residual
 
-    ones = jnp.ones_like(scale)
+    ones = jnp.ones_like(largest)
     state = (start, start, ones, jnp.int32(0), jnp.asarray(jnp.inf, z.dtype))
-    masks, _, _, count, _ = jax.lax.while_loop(unfinished, iterate, state)
+    masks, _, _, _, residual = jax.lax.while_loop(unfinished, iterate, state)
     drift = velocity(masks) - jump * masks
-    return masks, kinks.present & slides(drift, jump, masks), count
+    sliding = kinks.present & slides(drift, jump, masks)
+    moved = jnp.abs(kinks.gain * masks - kinks.opposite - kinks.pushed) * kinks.squares
+    moved = jnp.max(jnp.where(kinks.present, moved, 0) * inverse_push)
+    return masks, sliding, residual, moved
 
 
 def _spread(
@@ -248,25 +321,26 @@ def _spread(
     kinks: _Kinks,
     solved: Float[Array, "p S"],
     sliding: Bool[Array, "p S"],
-    masks: Pairs,
+    pairs: tuple[Pairs, PairMask],
 ) -> tuple[Pairs, PairMask]:
-    """`masks` with what has been solved, and which pairs slide, (p, n) each."""
-    n = masks.shape[1]
+    """`pairs`, (p, n) each, with what has been solved put in its place."""
+    n = pairs[0].shape[1]
     put = jax.vmap(lambda row, at, new: row.at[at].set(new, mode="drop"))
 
     def place(i: Array, there: Array, pairs: tuple[Array, Array]) -> tuple[Any, Any]:
-        values, slide = pairs
         at = jnp.where(there, i, n)
         own = jnp.where(interactions.ratios[i] < 0, 1 - solved, solved)
-        return put(values, at, own), put(slide, at, sliding)
+        return put(pairs[0], at, own), put(pairs[1], at, sliding)
 
-    none = jnp.zeros(masks.shape, bool)
-    first = (put(masks, kinks.index, solved), put(none, kinks.index, sliding))
+    first = put(pairs[0], kinks.index, solved), put(pairs[1], kinks.index, sliding)
     return interactions.over_directions(kinks.index, first, place)
 
 
-def _first_indices(chosen: Bool[Array, "p n"], count: int) -> Int[Array, "p S"]:
-    """Where each row holds its first `count` true entries; n where there are fewer.
+def _indices(
+    chosen: Bool[Array, "p n"], first: Int[Array, ""] | int, count: int
+) -> Int[Array, "p S"]:
+    """Where each row holds `count` of its true entries, without the `first` ones; n
+    where there are fewer.
 
     A row is packed into words of 32 bits, and only words are counted and searched: on a
     CPU a running sum over all entries takes a tenth of a whole step and more.
@@ -278,7 +352,7 @@ def _first_indices(chosen: Bool[Array, "p n"], count: int) -> Int[Array, "p S"]:
     words = jnp.sum(bits << shifts, axis=2, dtype=jnp.uint32)
     filled = jax.lax.population_count(words).astype(jnp.int32)
     running = jnp.cumsum(filled, axis=1)
-    ranks = jnp.arange(1, count + 1, dtype=jnp.int32)
+    ranks = first + jnp.arange(1, count + 1, dtype=jnp.int32)
     word = jax.vmap(lambda row: jnp.searchsorted(row, ranks))(running)
     there = jnp.minimum(word, words.shape[1] - 1)
     # Before the bit that is sought lie those up to which the word has fewer set bits
@@ -289,5 +363,3 @@ def _first_indices(chosen: Bool[Array, "p n"], count: int) -> Int[Array, "p S"]:
     below = jax.lax.population_count(found[:, :, None] & up_to).astype(jnp.int32)
     place = _BITS * there + jnp.sum(below < left[:, :, None], axis=2, dtype=jnp.int32)
     return jnp.where(word < words.shape[1], place, n).astype(jnp.int32)
-
-

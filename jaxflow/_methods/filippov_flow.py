@@ -91,7 +91,7 @@ class FilippovFlow(AbstractMethod):
         *,
         first_step: Number | None = None,
         largest_step: Number | None = None,
-        sliding_candidates: int = 64,
+        sliding_candidates: int = 96,
         max_steps: int = 100_000,
     ):
         # Python floats would be compiled in, and a new tolerance compile anew.
@@ -128,7 +128,11 @@ class FilippovFlow(AbstractMethod):
         stepper = _Stepper(
             problem=problem,
             scheme=Scheme(
-                problem, self.sliding_candidates, self.tolerance.astype(dtype)
+                problem,
+                weights,
+                a,
+                self.sliding_candidates,
+                self.tolerance.astype(dtype),
             ),
             stops=stops,
             tolerance=self.tolerance.astype(dtype),
@@ -186,17 +190,17 @@ class _Stepper(AbstractStepper):
         """A thousandth of the fastest time scale: of the tangent kernel, which a small
         network does not see yet, and of the growth of its neurons."""
         rate = self.scheme.fastest_rate(place)
-        grows = self.scheme.mean_share(place.velocity, place.z, place.a)
+        grows = self.scheme.mean_share(place.velocity, place.a)
         return FIRST_STEP / jnp.maximum(rate, grows)
 
     def step(self, state: _State, mark: Array) -> _State:
         """Proposes a step towards `mark`, takes it or not, and chooses the next."""
         place = state.place
-        rate = self.scheme.fastest_rate(place)
+        rate = self.scheme.rate(place)
         longest = jnp.minimum(self.largest_step, STABILITY_BOUND / rate)
         wanted = jnp.minimum(state.next_step, longest)
         step, lands = towards(wanted, mark - place.time)
-        new, error = self.scheme.step(place, step, rate)
+        new, error = self.scheme.step(place, step)
         # No rounding between a recorded time and the clock.
         new = eqx.tree_at(lambda p: p.time, new, jnp.where(lands, mark, new.time))
         within, factor = next_step_factor(
@@ -213,11 +217,11 @@ class _Stepper(AbstractStepper):
             jnp.maximum(following, wanted * jnp.minimum(factor, 1)),
             following,
         )
-        vanished = ~accepted & (following * rate <= jnp.finfo(step.dtype).eps)
+        fastest = self.scheme.fastest_rate(place)
+        vanished = ~accepted & (following * fastest <= jnp.finfo(step.dtype).eps)
         vanished |= ~accepted & (place.time + following == place.time)
         outcome = jnp.where(accepted & (index >= 0), index, GOING_ON)
-        sums = self.scheme.sums(new.z, new.a)
-        spent = accepted & (outcome == GOING_ON) & exhausted(new.residuals, sums)
+        spent = accepted & (outcome == GOING_ON) & exhausted(new.residuals, new.sums)
         outcome = jnp.where(spent, EXHAUSTED, outcome)
         place = jax.tree.map(
             lambda after, before: jnp.where(accepted, after, before), new, place
@@ -242,8 +246,9 @@ class _Stepper(AbstractStepper):
     def statistics(self, state: _State) -> dict[str, Array]:
         report = state.place.report
         return {
-            # Two at the start: the residuals, and the first velocity of z.
-            "velocity_evaluations": state.steps + 2,
+            "velocity_evaluations": self.scheme.evaluations(
+                state.steps, report.accepted
+            ),
             "steps": state.steps,
             "accepted_steps": report.accepted,
             "rejected_steps": state.steps - report.accepted,
@@ -256,8 +261,7 @@ class _Stepper(AbstractStepper):
         }
 
     def _rises(self, before: Place, after: Place) -> Array:
-        sums = self.scheme.sums(after.z, after.a)
-        return rising(self.problem, before.residuals, after.residuals, sums)
+        return rising(self.problem, before.residuals, after.residuals, after.sums)
 
     def _rests(self, before: Place, after: Place, accepted: Array) -> Array:
         eps = jnp.finfo(after.loss.dtype).eps

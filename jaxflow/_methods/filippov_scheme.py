@@ -3,20 +3,28 @@
 On correlated inputs the field of eq. 3 jumps where a preactivation changes sign, and
 pairs slide along their kinks (see `multipliers.py`). An explicit scheme chatters
 there, and its order and its error estimate mean nothing. The scheme here averages each
-step's 1[z_ji > 0] over the step: with h the step, h₁ and h₂ the two steps before it,
-and V₁, V₂ the mean velocities of z over those,
+step's 1[z_ji > 0] over the step, and its residuals. With h the step, h₁ and h₂ the two
+steps before it, and V₁, V₂ the mean velocities of z over those (of a likewise):
 
-    z_½ = z + (h/2) (V₁ + β (h/2 + h₁)/(h₁ + h₂) (V₁ − V₂))   mid-step, β in [−2/3, 0]
-    a_½ = a at mid-step from a' at the start and at (z_½, a_½)
-    c   = (a_½/n) r(z_½, a_½) ∘ λ,   λ = the mean multipliers of the step
-    w⁺  = w + h Σ_i c_i x_i,   z⁺ = w⁺·x_i,
-    a⁺  = a + (h/n) Σ_i r_i λ_i (z_i + z⁺_i)/2.
+ 1. r̂ = r at z + (h/2) (V₁ + β (h/2 + h₁)/(h₁ + h₂) (V₁ − V₂)), a prediction of the
+    mean of r over the step, (n,); β in [−2/3, 0].
+ 2. r̄ = r̄₁ + (1 − S)(r̂ − r̄₁): where a mode of r is too fast for the step, what the
+    step before had for r̄ counts more (`stiff_modes.py`).
+ 3. V̂ = K ĉ, ĉ = (a_½/n) r̄ ∘ λ₁, (p, n): the velocity, were the multipliers those of
+    the step before.
+ 4. λ, the mean multipliers of the step, of the pairs that V̂ takes to their kinks
+    (`coupled_multipliers.py`), and c = (a_½/n) r̄ ∘ λ.
+ 5. w⁺ = w + h Σ_i c_i x_i,   z⁺ = w⁺·x_i,
+    a⁺ = a + (h/n) Σ_i r̄_i λ_i (z_i + z⁺_i)/2.
 
-It is of second order on smooth stretches, across kinks and along slides, for one
-product with the inputs and one with their transpose per step. β = 0 is the two-step
-Adams–Bashforth scheme, stable while h × (largest curvature) < 1; β = −2/3 is stable up
-to 2, as explicit Euler is, with a larger error constant. β moves from one to the other
-as the step approaches the bound.
+So the multipliers belong to the very step that they are used in: a pair that slides
+ends it on its kink. (Taken from the velocity of the step before, they alternate from
+step to step, by a tenth and more, and the error of that bounds the step.) Second order
+on smooth stretches, across kinks and along slides.
+
+Without S, β = 0 is stable while h × (largest eigenvalue of the tangent kernel) < 1, and
+β = −2/3 up to 2, as explicit Euler is, with a larger error constant. β moves from one
+to the other as the step approaches the bound; with S, that of what S leaves alone.
 
 The error of a step is estimated by the difference between z⁺ and the extrapolation
 z + h (V₁ + (h + h₁)/(h₁ + h₂) (V₁ − V₂)): of r(z), relative to ‖r‖, and of each z_j,
@@ -26,20 +34,25 @@ relative to ‖z_j‖ or what |a_j| would give it.
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int
 
+from .._linalg import product
+from .._problem.network import mean_activation
 from .._problem.run_problem import Field, Problem
-from .._types import Examples, Neurons, PairMask, Pairs, Scalar, Weights
-from .coupled_multipliers import coupled_masks
+from .._types import Examples, Neurons, Pairs, Scalar, Weights
+from .coupled_multipliers import Masks, coupled_masks
 from .ends import rising
 from .interactions import Interactions
-from .multipliers import mean_mask
+from .step_size import StepError
+from .stiff_modes import Outliers, StiffModes
 
 # The error estimate is the difference of the two predictions of r times this: the two
 # differ by the extrapolation's error, which is larger than the scheme's own.
 _ERROR_SHARE = 0.1
 # The multipliers of a step are solved to this share of the tolerance.
 _ACCURACY = 0.1
+# The modes of the tangent kernel are looked at again after so many steps.
+_FOLLOWING = 8
 # The error of a residual is at least this many roundings.
 _ROUNDINGS = 16
 
@@ -64,16 +77,21 @@ class Place(eqx.Module):
     a: Neurons
     z: Pairs
     residuals: Examples
-    # V₁, V₂, and the cotangents c that V₁ is made of: V₁ = K c.
+    # V₁, V₂ of z and of a, and r̄₁.
     velocity: Pairs
     older_velocity: Pairs
-    cotangent: Pairs
+    a_velocity: Neurons
+    older_a_velocity: Neurons
+    mean_residuals: Examples
     # What stands for 1[z > 0] here: the last step's multipliers of the pairs that
     # slide, the gates of the others.
     multipliers: Pairs
+    outliers: Outliers
     # h₁, h₂; 0 while there is no history.
     last_step: Scalar
     older_step: Scalar
+    # (1/p) Σ_j |a_j| (z_ji)_+.
+    sums: Examples
     # L here, and μ = p‖∇L‖²/L as the mean over the step that led here.
     loss: Scalar
     curvature: Scalar
@@ -81,18 +99,30 @@ class Place(eqx.Module):
 
 
 class Scheme(eqx.Module):
-    """The scheme on one problem. `interactions` is K, `largest_eigenvalue` its norm and
-    `candidates` the S of `coupled_masks`."""
+    """The scheme on one problem. `interactions` is K, `largest_eigenvalue` its norm,
+    `sizes` knows those of the neurons, `candidates` is the S of `coupled_masks` and
+    `accuracy` what these solve for."""
 
     problem: Problem
     interactions: Interactions
+    stiff: StiffModes
+    sizes: StepError
     largest_eigenvalue: Scalar
     accuracy: Scalar
     candidates: int = eqx.field(static=True)
 
-    def __init__(self, problem: Problem, candidates: int, tolerance: Scalar):
+    def __init__(
+        self,
+        problem: Problem,
+        weights: Weights,
+        a: Neurons,
+        candidates: int,
+        tolerance: Scalar,
+    ):
         self.problem = problem
+        self.sizes = StepError.at_start(problem, weights, a, tolerance)
         self.interactions = Interactions(problem.inputs)
+        self.stiff = StiffModes(problem)
         self.largest_eigenvalue = self.interactions.largest_eigenvalue()
         self.accuracy = _ACCURACY * tolerance
         self.candidates = min(candidates, problem.inputs.num_examples)
@@ -103,6 +133,7 @@ class Scheme(eqx.Module):
         z = problem.inputs.preactivations(weights)
         field = problem.field_through(jax.nn.relu(z), z > 0, a)
         velocity = self.interactions.image(field.cotangent)
+        gates = (z > 0).astype(z.dtype)
         zero, none = jnp.zeros((), a.dtype), jnp.int32(0)
         place = Place(
             time=zero,
@@ -112,38 +143,45 @@ class Scheme(eqx.Module):
             residuals=field.residuals,
             velocity=velocity,
             older_velocity=velocity,
-            cotangent=field.cotangent,
-            multipliers=(z > 0).astype(z.dtype),
+            a_velocity=field.a_velocity,
+            older_a_velocity=field.a_velocity,
+            mean_residuals=field.residuals,
+            multipliers=gates,
+            outliers=self.stiff.start(z, a, gates),
             last_step=zero,
             older_step=zero,
+            sums=self.residuals(z, a)[1],
             loss=problem.loss(field.residuals),
             curvature=problem.curvature(field),
             report=Report(none, none, none, zero, zero, zero, none),
         )
         return place, field
 
-    def step(self, place: Place, h: Scalar, rate: Scalar) -> tuple[Place, Scalar]:
+    def step(self, place: Place, h: Scalar) -> tuple[Place, Scalar]:
         """Where a step of length h leads, and its error relative to ‖r‖: NaN or inf
-        where the step is unsound. `rate` is `fastest_rate(place)`."""
+        where the step is unsound."""
         problem, n = self.problem, self.problem.n
         z, a, r, v1 = place.z, place.a, place.residuals, place.velocity
         h1, h2 = place.last_step, place.older_step
         history = jnp.where(h1 + h2 > 0, h1 + h2, 1)
         change = v1 - place.older_velocity
-        beta = jnp.clip(-4 / 3 * (h * rate - 0.5), -2 / 3, 0)
-        z_mid = z + h / 2 * (v1 + beta * (h / 2 + h1) / history * change)
-        on, on_mid = jax.nn.relu(z), jax.nn.relu(z_mid)
-        slope = jnp.sum(on * r[None, :], axis=1) / n
-        r_mid = problem.residuals(on_mid, a + h / 2 * slope)
-        slope_mid = jnp.sum(on_mid * r_mid[None, :], axis=1) / n
-        a_mid = a + h / 4 * (slope + slope_mid)
-        r_mid = problem.residuals(on_mid, a_mid)
-        gain = (a_mid / n)[:, None] * r_mid[None, :]
+        beta = jnp.clip(-4 / 3 * (h * self.rate(place) - 0.5), -2 / 3, 0)
+        bend = beta * (h / 2 + h1) / history
+        z_mid = z + h / 2 * (v1 + bend * change)
+        a_change = place.a_velocity - place.older_a_velocity
+        a_mid = a + h / 2 * (place.a_velocity + bend * a_change)
+        r_mid = problem.residuals(jax.nn.relu(z_mid), a_mid)
+        previous = place.mean_residuals
+        mean = previous + self.stiff.damped(
+            place.outliers, place.multipliers, a, h, r_mid - previous
+        )
+        gain = (a_mid / n)[:, None] * mean[None, :]
+        predicted = gain * place.multipliers
         masks = coupled_masks(
             self.interactions,
             z,
-            v1,
-            place.cotangent,
+            self.interactions.image(predicted),
+            predicted,
             gain,
             h,
             self.candidates,
@@ -153,36 +191,36 @@ class Scheme(eqx.Module):
         weights = place.weights + h * problem.inputs.adjoint(cotangent)
         z_new = problem.inputs.preactivations(weights)
         # Lemma 1 to the order of the scheme: both layers move by the same products.
-        pull = masks.values * (0.5 * (z + z_new)) * r_mid[None, :]
-        a_new = a + h * jnp.sum(pull, axis=1) / n
-        r_new = problem.residuals(jax.nn.relu(z_new), a_new)
+        pull = masks.values * (0.5 * (z + z_new)) * mean[None, :]
+        a_velocity = jnp.sum(pull, axis=1) / n
+        a_new = a + h * a_velocity
         velocity = (z_new - z) / h
         ahead = z + h * (v1 + (h + h1) / history * change)
-        r_ahead = problem.residuals(jax.nn.relu(ahead), a_new)
-        sums = self.sums(z_new, a_new)
-        excess = jnp.linalg.norm(r_ahead - r_new) - self.rounding(sums)
+        r_new, sums = self.residuals(z_new, a_new)
+        missed = mean_activation(
+            jax.nn.relu(ahead) - jax.nn.relu(z_new), a_new, problem.p
+        )
+        excess = jnp.linalg.norm(missed) - self.rounding(sums)
         tiny = jnp.finfo(h.dtype).tiny
         size = jnp.maximum(jnp.linalg.norm(r), tiny)
         error = _ERROR_SHARE * jnp.maximum(excess, 0) / size
-        each = _ERROR_SHARE * self.mean_share(ahead - z_new, z_new, a_new)
+        each = _ERROR_SHARE * self.mean_share(ahead - z_new, a_new)
         error = jnp.maximum(error, each)
         error = jnp.where(jnp.all(jnp.isfinite(r_new)), error, jnp.inf)
 
         before, after = place.loss, problem.loss(r_new)
         # p‖∇L‖²/L over the step: ‖Σ_i c_i x_i‖² = c·Kc, and Kc is the velocity of z.
-        squares = jnp.sum(cotangent * velocity) + jnp.sum(((a_new - a) / h) ** 2)
+        squares = jnp.sum(cotangent * velocity) + jnp.sum(a_velocity**2)
         curvature = squares / (problem.p * jnp.sqrt(before) * jnp.sqrt(after))
-        jump = gain * self.interactions.squares[None, :]
-        sliding = masks.sliding
-        report = self._reported(place, h, jump, masks.values, velocity, z_new, sliding)
-        report = eqx.tree_at(
-            lambda s: (s.error, s.overflow, s.increases),
-            report,
-            (
-                report.error + error,
-                jnp.maximum(report.overflow, masks.overflow),
-                report.increases + rising(problem, r, r_new, sums).astype(jnp.int32),
-            ),
+        rises = rising(problem, r, r_new, sums)
+        report = self._reported(place, masks, z_new, error, rises=rises)
+        multipliers = jnp.where(
+            masks.sliding, masks.values, (z_new > 0).astype(z.dtype)
+        )
+        outliers = jax.lax.cond(
+            report.accepted % _FOLLOWING == 0,
+            lambda: self.stiff.followed(place.outliers, z_new, a_new, multipliers),
+            lambda: place.outliers,
         )
         new = Place(
             time=place.time + h,
@@ -192,76 +230,72 @@ class Scheme(eqx.Module):
             residuals=r_new,
             velocity=velocity,
             older_velocity=v1,
-            cotangent=cotangent,
-            multipliers=jnp.where(sliding, masks.values, (z_new > 0).astype(z.dtype)),
+            a_velocity=a_velocity,
+            older_a_velocity=place.a_velocity,
+            mean_residuals=mean,
+            multipliers=multipliers,
+            outliers=outliers,
             last_step=h,
             older_step=h1,
+            sums=sums,
             loss=after,
             curvature=curvature,
             report=report,
         )
         return new, error
 
+    def rate(self, place: Place) -> Scalar:
+        """An estimate of the largest eigenvalue of the tangent kernel that bounds the
+        step."""
+        return self.stiff.rate(place.outliers, place.a)
+
+    def fastest_rate(self, place: Place) -> Scalar:
+        """About the largest eigenvalue of the tangent kernel."""
+        return self.stiff.largest(place.outliers, place.multipliers, place.a)
+
+    def evaluations(self, steps: Array, accepted: Array) -> Array:
+        """How many products with the inputs and with their transpose so many steps
+        took: two per step, two at the start, and those that look for modes."""
+        return 2 + 2 * steps + self.stiff.evaluations(accepted // _FOLLOWING)
+
     def _reported(
         self,
         place: Place,
-        h: Scalar,
-        jump: Pairs,
-        masks: Pairs,
-        velocity: Pairs,
+        masks: Masks,
         z_new: Pairs,
-        sliding: PairMask,
+        error: Scalar,
+        *,
+        rises: Bool[Array, ""],
     ) -> Report:
-        report, z = place.report, place.z
-        drift = velocity - jump * masks
-        crossed = ((z > 0) != (z_new > 0)) & ~sliding
-        # How far the multipliers are from those that the step's true velocity asks for,
-        # as a displacement of z in units of its root mean square.
+        report = place.report
+        # A pair that slid lay on its kink to rounding: its sign says nothing.
+        before = place.multipliers
+        slid = (before > 0) & (before < 1)
+        crossed = ((place.z > 0) != (z_new > 0)) & ~masks.sliding & ~slid
         pairs = self.problem.n * self.problem.p
-        missed = h * jnp.abs(jump * (mean_mask(z, drift, jump, h) - masks))
-        size = jnp.sqrt(jnp.sum(z_new**2) / pairs)
-        size = jnp.maximum(size, jnp.finfo(h.dtype).tiny)
         return Report(
             accepted=report.accepted + 1,
             crossings=report.crossings + jnp.sum(crossed, dtype=jnp.int32),
-            increases=report.increases,
-            sliding=jnp.sum(sliding, dtype=h.dtype) / pairs,
-            residual=jnp.maximum(report.residual, jnp.max(missed) / size),
-            error=report.error,
-            overflow=report.overflow,
+            increases=report.increases + rises.astype(jnp.int32),
+            sliding=jnp.sum(masks.sliding, dtype=pairs.dtype) / pairs,
+            residual=jnp.maximum(report.residual, masks.residual),
+            error=report.error + error,
+            overflow=jnp.maximum(report.overflow, masks.overflow),
         )
 
-    def fastest_rate(self, place: Place) -> Scalar:
-        """An estimate of the largest eigenvalue of p∇²L without the residuals' part.
+    def residuals(self, z: Pairs, a: Neurons) -> tuple[Examples, Examples]:
+        """r, and (1/p) Σ_j |a_j| (z_ji)_+, whose rounding is that of r; (n,) each."""
+        both = jnp.stack([a, jnp.abs(a)])
+        h, sums = product(both, jax.nn.relu(z)) / self.problem.p
+        return self.problem.targets - h, sums
 
-        Each neuron is taken to be on for the share of the examples on which it is on,
-        chosen at random. On random inputs the estimate is 1.3 to 1.9 times too high.
-        """
-        n, a2 = self.problem.n, place.a**2
-        on = jnp.sum(place.z > 0, axis=1, dtype=a2.dtype) / n
-        mean_square = jnp.sum(self.interactions.squares) / n
-        first = on**2 * self.largest_eigenvalue + on * (1 - on) * mean_square
-        second = jnp.sum(jax.nn.relu(place.z) ** 2, axis=1)
-        total = jnp.sum(a2 * first + second) / (n * self.problem.p)
-        return jnp.maximum(total, jnp.finfo(total.dtype).tiny)
-
-    def mean_share(self, change: Pairs, z: Pairs, a: Neurons) -> Scalar:
-        """The change of each z_j, (p, n), relative to ‖z_j‖, or to the most that a w_j
-        of length |a_j| may have; the root of the mean square."""
-        most = self.largest_eigenvalue
+    def mean_share(self, change: Pairs, a: Neurons) -> Scalar:
+        """The change of each z_j, (p, n), relative to the most that a neuron of the
+        size of (w_j, a_j) may have; the root of the mean square."""
+        most = self.sizes.sizes(a) * jnp.sqrt(self.largest_eigenvalue)
         # Squares of 1e-20 are zero in float32.
-        scale = jnp.maximum(jnp.max(jnp.abs(z), axis=1), jnp.abs(a) * jnp.sqrt(most))
-        inverse = jnp.where(scale > 0, 1 / jnp.where(scale > 0, scale, 1), 0)[:, None]
-        sizes = jnp.sum((z * inverse) ** 2, axis=1)
-        sizes = jnp.maximum(sizes, (a * inverse[:, 0]) ** 2 * most)
-        squares = jnp.sum((change * inverse) ** 2, axis=1)
-        share = squares / jnp.where(sizes > 0, sizes, 1)
-        return jnp.sqrt(jnp.sum(share) / self.problem.p)
-
-    def sums(self, z: Pairs, a: Neurons) -> Examples:
-        """(1/p) Σ_j |a_j| (z_ji)_+, (n,): the rounding of h is that of these."""
-        total = jnp.sum(jnp.abs(a)[:, None] * jax.nn.relu(z), axis=0)
-        return total / self.problem.p
+        inverse = jnp.where(most > 0, 1 / jnp.where(most > 0, most, 1), 0)
+        return jnp.linalg.norm(change * inverse[:, None]) / jnp.sqrt(self.problem.p)
 
     def rounding(self, sums: Examples) -> Scalar:
         """The error in ‖r‖ that no step can go below."""

@@ -12,7 +12,7 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import brentq
 
 import jaxflow
-from jaxflow._methods import multipliers as _sliding
+from jaxflow._methods import coupled_multipliers, interactions
 from jaxflow._problem.inputs import DenseInputs
 from jaxflow._problem.run_problem import Problem
 from tests import problems, reference
@@ -254,7 +254,7 @@ def test_dense_and_gram_give_the_same_trajectory():
 def test_without_forming_the_gram_matrix(monkeypatch):
     arrays, method = correlated(n=24, d=6, p=4), jaxflow.FilippovFlow(1e-4)
     looked_up = _run(arrays, method, [2.0, 5.0], observe={})
-    monkeypatch.setattr(_sliding, "_LARGEST_GRAM", 0)
+    monkeypatch.setattr(interactions, "_LARGEST_GRAM", 0)
     # Another static argument, so that nothing compiled before is used again.
     method = jaxflow.FilippovFlow(1e-4, max_steps=99_999)
     computed = _run(arrays, method, [2.0, 5.0], observe={})
@@ -511,11 +511,12 @@ def test_curvature_counts_sliding_pairs_by_their_multipliers():
 
 @pytest.mark.parametrize("n", [1, 31, 32, 33, 100, 1100])
 @pytest.mark.parametrize("share", [0, 0.02, 0.3, 1])
-def test_first_indices_are_those_of_a_plain_search(n, share):
+def test_indices_are_those_of_a_plain_search(n, share):
     chosen = np.random.default_rng(n).random((5, n)) < share
-    for count in {1, min(5, n), min(64, n)}:
+    for first, count in [(0, 1), (0, min(5, n)), (0, min(64, n)), (n // 3, 1 + n // 2)]:
         expected = np.full((5, count), n)
         for row, entries in zip(expected, chosen, strict=True):
-            found = np.flatnonzero(entries)[:count]
+            found = np.flatnonzero(entries)[first : first + count]
             row[: len(found)] = found
-        assert_array_equal(_sliding._first_indices(jnp.array(chosen), count), expected)
+        indices = coupled_multipliers._indices(jnp.array(chosen), first, count)
+        assert_array_equal(indices, expected)
