@@ -18,7 +18,7 @@ RESTING, ROUNDINGS = 256, 64
 UNCHANGED = 8
 # Where ‖r‖ is less than so many roundings of what it is the difference of, the loss is
 # on its way to zero, and ends as exhausted.
-_LEFT = 4096
+LEFT_ROUNDINGS = 4096
 
 
 def sums_at(problem: Problem, weights: Weights, a: Neurons) -> Examples:
@@ -65,7 +65,8 @@ def at_rest(
     moved = jnp.sqrt(problem.inputs.adjoint_squared_norms(field.cotangent))
     still = moved <= jnp.abs(a) * pull
     still &= jnp.abs(field.a_velocity) <= rounding * jnp.sqrt(product(on**2, terms**2))
-    left = jnp.linalg.norm(field.residuals) > _LEFT * eps * jnp.linalg.norm(terms)
+    least = LEFT_ROUNDINGS * eps * jnp.linalg.norm(terms)
+    left = jnp.linalg.norm(field.residuals) > least
     return jnp.all(still) & (left | ~jnp.any(on > 0))
 
 

@@ -125,6 +125,14 @@ def two_forces(
     return force(kinks.lengths > 0), force(kinks.lengths < 0)
 
 
+def left_of(kinks: Kinks, r: Examples, terms: Examples) -> Examples:
+    """|F⁺ − F⁻| over the sum of the terms that make it up, (n,) by slot; `terms`: those
+    of the residuals. Of the size of rounding where the residuals are."""
+    pushes = jnp.stack([r, terms]) * jnp.abs(kinks.lengths)[None, :]
+    left, whole = jnp.abs(kinks.collected(pushes))
+    return left / jnp.where(whole > 0, whole, 1)
+
+
 def field(
     problem: Problem, kinks: Kinks, s: Pairs, a: Neurons, sides: Sides, room: int
 ) -> Point:

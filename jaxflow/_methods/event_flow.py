@@ -8,7 +8,8 @@ slides too, down to the rounding of the arithmetic.
 How close an event is, is told by a number of each kink that is positive until it:
 
     above, below    ±s_jk/‖w_j‖
-    sliding         min(λ, 1 − λ), and −1 where both sides no longer push onto the kink
+    sliding         min(λ, 1 − λ), and −1 where both sides no longer push onto the kink;
+                    less where the residuals, and so λ, are mostly rounding
 
 A step is taken, is made shorter because its error is too large, or because one of these
 numbers is negative at its end (or dips below zero within it, as the cubic through its
@@ -41,7 +42,7 @@ from .._types import (
     Weights,
 )
 from .base import AbstractMethod, Recorder, Trajectory
-from .ends import RESTING, exhausted, rising
+from .ends import LEFT_ROUNDINGS, RESTING, exhausted, rising
 from .event_field import (
     ABOVE,
     BELOW,
@@ -52,6 +53,7 @@ from .event_field import (
     Sides,
     field,
     holding,
+    left_of,
     moved,
     new_sides,
     size_of,
@@ -85,11 +87,16 @@ _ORIGIN = 0.1
 # of `RESTING` roundings. Kinks that are neither held nor left to within rounding would
 # be met again and again.
 _AT_REST = 1e-11
+# With so small a share of the terms that make it up, or `LEFT_ROUNDINGS` roundings, ‖r‖
+# is on its way to zero.
+_LEFT = 1e-6
 # A neuron that is held at the origin is let go by forces that add up to this share of
 # their sizes: at the very moment at which they begin to, it would not move yet.
 _LEAVING = 1e-5
-# Where time cannot be divided any further, what is so many times as far is met too.
-_LAST = 1e4
+# Time is not divided into steps of less than so many roundings of the clock.
+_FINEST_ROUNDINGS = 8
+# So often one event is sought.
+_TRIES = 80
 # So many times in a row a step is shortened because it seems to hide an event.
 _LOOKS = 8
 
@@ -211,9 +218,16 @@ class _Stepper(AbstractStepper):
     @property
     def met(self) -> Scalar:
         """An event's number that counts as zero."""
-        return jnp.maximum(
-            _MET * self.rtol, _MET_ROUNDINGS * jnp.finfo(self.rtol.dtype).eps
-        )
+        return jnp.maximum(_MET * self.rtol, self.rounding)
+
+    @property
+    def rounding(self) -> float:
+        """What a number of the size of 1 is known to."""
+        return _MET_ROUNDINGS * float(jnp.finfo(self.rtol.dtype).eps)
+
+    def finest(self, clock: Scalar) -> Scalar:
+        """The shortest step that the clock tells from none."""
+        return _FINEST_ROUNDINGS * jnp.finfo(clock.dtype).eps * clock
 
     def at(self, integrals: Pairs) -> Pairs:
         """s where the forces have summed up to B."""
@@ -281,15 +295,12 @@ class _Stepper(AbstractStepper):
         sound = jnp.isfinite(error) & jnp.isfinite(low)
         within = sound & (error <= 1) & ~rising
         # So short that it cannot be divided: what lies behind is met.
-        last = length <= 8 * jnp.finfo(length.dtype).eps * jnp.maximum(
-            state.clock, length
-        )
-        last |= state.tries >= 80
+        last = (length <= self.finest(state.clock)) | (state.tries >= _TRIES)
         passed = within & ~last & (low < -self.met)
         # The cubic only suggests a dip; the next step ends there, to see.
         dips = within & ~last & ~passed & (dip < length) & (state.looks < _LOOKS)
         accepted = within & ~passed & ~dips
-        released, reached = self.met_events(state, numbers, point, last)
+        released, reached = self.met_events(state, numbers, point)
         met = accepted & jnp.any(released | reached)
 
         factor = _SAFETY * jnp.maximum(error, jnp.finfo(error.dtype).tiny) ** (
@@ -307,13 +318,17 @@ class _Stepper(AbstractStepper):
         event = jnp.where(
             passed, length, jnp.where(accepted, state.event - length, state.event)
         )
-        event = jnp.where(met | last | (event <= 0), jnp.inf, event)
+        event = jnp.where(met | (state.tries >= _TRIES) | (event <= 0), jnp.inf, event)
         past = jnp.where(passed, low, state.past)
         tries = jnp.where(jnp.isfinite(event) | dips, state.tries + 1, 0)
         # Before the event by a little, the secant; every third time, halfway.
         secant = jnp.clip(low / jnp.maximum(low - past, self.met), 0.02, 0.98)
         share = jnp.where(tries % 3 == 0, 0.5, secant)
         aim = jnp.where(passed, where, jnp.where(accepted, share * event, state.aim))
+        # What is left up to the event and cannot be divided is taken whole: at its end
+        # the event shows by its sign.
+        finest = self.finest(jnp.where(accepted, state.clock + length, state.clock))
+        aim = jnp.where(event <= finest, event, jnp.maximum(aim, finest))
         aim = jnp.where(dips, dip, jnp.where(jnp.isfinite(event), aim, jnp.inf))
         looks = jnp.where(dips, state.looks + 1, 0)
         integrals, sides, point, found, passed_origin = jax.lax.cond(
@@ -447,6 +462,12 @@ class _Stepper(AbstractStepper):
         """(1/p) Σ_j |a_j| (z_ji)_+: the rounding of h is that of these."""
         return product(jnp.abs(a), jnp.abs(on)) / self.problem.p
 
+    def terms(self, integrals: Pairs, a: Neurons, sides: Sides) -> Examples:
+        """What r is the difference of, |y_i| and the sums that make up h: its rounding
+        is that of these."""
+        on = self.kinks.activations(self.at(integrals), sides)
+        return jnp.abs(self.problem.targets) + self.sums(on, a)
+
     def rises(
         self, before: Point, after: Point, integrals: Pairs, a: Neurons, sides: Sides
     ) -> Array:
@@ -460,15 +481,15 @@ class _Stepper(AbstractStepper):
         or at a minimum with L > 0. Steps would be led by noise, and never end."""
         point, a = state.point, state.a
         on = self.kinks.activations(self.at(state.integrals), state.sides)
-        # r is a difference: its rounding is that of y and of the sums that make up h.
-        r = jnp.abs(self.problem.targets) + self.sums(on, a)
+        r = self.terms(state.integrals, a, state.sides)
         rounding = jnp.maximum(RESTING * jnp.finfo(a.dtype).eps, _AT_REST)
         rounding = rounding / self.problem.n
         forces = rounding * jnp.abs(a) * jnp.sum(r * jnp.abs(self.kinks.lengths))
         still = size_of(point.forces, self.kinks) <= forces
         still &= jnp.abs(point.a_velocity) <= rounding * product(jnp.abs(on), r)
         # A loss on its way to zero ends as exhausted.
-        left = jnp.linalg.norm(point.residuals) > 1e-6 * jnp.linalg.norm(r)
+        least = jnp.maximum(LEFT_ROUNDINGS * jnp.finfo(a.dtype).eps, _LEFT)
+        left = jnp.linalg.norm(point.residuals) > least * jnp.linalg.norm(r)
         return jnp.all(still) & left
 
     def pace(self, integrals: Pairs, a: Neurons, sides: Sides, point: Point) -> Scalar:
@@ -500,6 +521,11 @@ class _Stepper(AbstractStepper):
         heights = heights / jnp.where(size > 0, size, 1)
         inside = jnp.minimum(point.multipliers, 1 - point.multipliers)
         inside = jnp.where(point.jumps < 0, inside, -1)
+        # Where the residuals nearly vanish λ is known to few digits, and a number that
+        # is zero to these is met.
+        left = left_of(self.kinks, point.residuals, self.terms(integrals, a, sides))
+        digits = jnp.minimum(1, left * self.met / self.rounding)
+        inside = inside * digits[None, :]
         found = jnp.where(sides == SLIDING, inside, heights)
         # Held at the origin until some direction leads out of it.
         held = sides == ORIGIN
@@ -564,16 +590,14 @@ class _Stepper(AbstractStepper):
         return low, jnp.maximum(share, floor) * length, least_dip * length
 
     def met_events(
-        self, state: _State, numbers: Pairs, point: Point, last: Array
+        self, state: _State, numbers: Pairs, point: Point
     ) -> tuple[PairMask, PairMask]:
         """Which sliding kinks are released at the end of a step, and which others are
         reached. What has just begun to slide or has just left its kink is close too,
         but on its way. And an event has to be known to come: what only tends to its
         kink as t → ∞ stays on its side."""
         sides = state.sides
-        # A λ whose two forces are nearly equal is known to fewer digits.
-        met = jnp.where(last, _LAST * self.met, self.met)
-        close = (numbers <= met) & jnp.isfinite(state.event)
+        close = (numbers <= self.met) & jnp.isfinite(state.event)
         before = self.numbers(state.integrals, state.a, sides, state.point)
         falling = point.speeds * sides.astype(numbers.dtype) < 0
         held = sides == ORIGIN

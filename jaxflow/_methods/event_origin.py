@@ -114,6 +114,8 @@ def sides_beyond_origin(
     came = jnp.any(heading != 0, axis=1, keepdims=True)
     heights = jnp.where(at_zero & came, heading, otherwise)
     start = (heights, sides, flat, jnp.array(True))
-    _, found, speeds, good = jax.lax.fori_loop(0, 2, lead, start)
+    # Runs in lockstep all come here at every step: nothing to do must cost nothing.
+    rounds = jnp.where(jnp.any(there), 2, 0)
+    _, found, speeds, good = jax.lax.fori_loop(0, rounds, lead, start)
     left = jnp.any(jnp.abs(speeds) > _NOTHING * size, axis=1, keepdims=True)
     return jnp.where(at_zero & ~left, ORIGIN, found), good

@@ -259,6 +259,35 @@ def test_antipodal_inputs_never_raise_the_loss(rtol):
 
 
 @pytest.mark.slow
+def test_kinks_on_antipodal_inputs_are_found_in_float32():
+    """Where a residual tends to zero, the λ of the kinks that it pushes is known to few
+    digits. The first two runs went on crossing kinks for ever, at L = 2e-3 and 1e-2;
+    the third ended elsewhere."""
+    end, results = 100.0, jaxflow.Results
+    times = np.linspace(end / 20, end, 20, dtype="float32")
+    for key, result in (
+        (9, results.exhausted),
+        (13, results.exhausted),
+        (22, results.reached_time),
+    ):
+        data, network = jaxflow.sample_problem(
+            jax.random.key(key), n=16, d=8, p=8, inputs="antipodal", dtype="float64"
+        )
+        pairs = data.reduced
+        assert isinstance(pairs, jaxflow.AntipodalInputs)
+        parts = pairs.positive, pairs.negative, data.targets, network.w, network.a
+        u, a, _, released = reference.antipodal_flow(*map(np.asarray, parts), end=end)
+        assert released > 0
+        data, network = jax.tree.map(lambda x: x.astype("float32"), (data, network))
+        flow = jaxflow.GradientFlow(1e-6, max_steps=400)
+        run = jaxflow.simulate(data, network, flow, times=times, observe={})
+        assert run.result == result
+        assert_allclose(run.final.w, u, atol=2e-3)
+        assert_allclose(run.final.a, a, atol=2e-3)
+        assert np.all(np.diff(run.loss[np.isfinite(run.loss)]) <= 0)
+
+
+@pytest.mark.slow
 def test_numbers_do_not_compile_anew():
     case = CASES[3]
 
