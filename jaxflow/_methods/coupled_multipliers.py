@@ -41,10 +41,12 @@ T = TypeVar("T")
 _ITERATIONS = 400
 # Kinks beyond those that there is room for are solved in further blocks, and all blocks
 # again and again, at most so often.
-_SWEEPS = 50
+_SWEEPS = 200
 # One in so many slots for kinks is enough in most steps.
 _FEW = 3
 _DAMPING, _FOLLOWING = 0.7, 8
+# A pair lies on its kink when its own push moves it so many times as far in a step.
+_ON_KINK = 1e-3
 # Roundings that the residual cannot go below.
 _ROUNDINGS = 64
 # In a word of `_indices`.
@@ -109,8 +111,10 @@ def coupled_masks(
     jump = gain * squares[None, :]
     masks = mean_mask(z, velocity - squares[None, :] * cotangent, jump, step)
     ahead = z + step * velocity
+    reach = step * jnp.abs(jump)
     undecided = ((masks > 0) & (masks < 1)) | (z * ahead < 0)
-    close = undecided | (jnp.minimum(jnp.abs(z), jnp.abs(ahead)) < step * jnp.abs(jump))
+    undecided |= jnp.abs(z) < _ON_KINK * reach
+    close = undecided | (jnp.minimum(jnp.abs(z), jnp.abs(ahead)) < reach)
     undecided, close = (_by_direction(interactions, m) for m in (undecided, close))
     most = jnp.max(jnp.sum(undecided, axis=1, dtype=jnp.int32))
     fits = jnp.sum(close, axis=1, dtype=jnp.int32) <= candidates
@@ -133,9 +137,13 @@ def coupled_masks(
             interactions, kinks, solved, sliding, (state.values, state.sliding)
         )
         # Of several blocks, the next one sees what this one does.
+        pushes = gain * values
         velocity, cotangent = _once(
             blocks > 1,
-            lambda: (interactions.image(gain * values), gain * values),
+            lambda: (
+                state.velocity + interactions.image(pushes - state.cotangent),
+                pushes,
+            ),
             (state.velocity, state.cotangent),
         )
         again = state.count % blocks > 0
@@ -157,8 +165,8 @@ def coupled_masks(
 
 
 class _Round(eqx.Module):
-    """`velocity` is K `cotangent`, and `moved` by how much the multipliers changed
-    since the last sweep over all blocks, as a residual."""
+    """`velocity` is that of the pushes `cotangent`, and `moved` by how much those that
+    attract changed since the last sweep over all blocks, as a residual."""
 
     values: Pairs
     sliding: PairMask
@@ -312,7 +320,7 @@ def _iterate(
     drift = velocity(masks) - jump * masks
     sliding = kinks.present & slides(drift, jump, masks)
     moved = jnp.abs(kinks.gain * masks - kinks.opposite - kinks.pushed) * kinks.squares
-    moved = jnp.max(jnp.where(kinks.present, moved, 0) * inverse_push)
+    moved = jnp.max(jnp.where(attracts, moved, 0) * inverse_push)
     return masks, sliding, residual, moved
 
 

@@ -46,9 +46,10 @@ from .interactions import Interactions
 from .step_size import StepError
 from .stiff_modes import Outliers, StiffModes
 
-# The error estimate is the difference of the two predictions of r times this: the two
-# differ by the extrapolation's error, which is larger than the scheme's own.
-_ERROR_SHARE = 0.1
+# The error of a step is taken to be the difference of the two predictions times this:
+# the two differ by the error of the extrapolation, larger than that of the scheme. And
+# what is reported of it, so that the sum over a run is of the size of the run's error.
+_ERROR_SHARE, _REPORTED = 0.25, 0.2
 # The multipliers of a step are solved to this share of the tolerance.
 _ACCURACY = 0.1
 # The modes of the tangent kernel are looked at again after so many steps.
@@ -279,7 +280,7 @@ class Scheme(eqx.Module):
             increases=report.increases + rises.astype(jnp.int32),
             sliding=jnp.sum(masks.sliding, dtype=pairs.dtype) / pairs,
             residual=jnp.maximum(report.residual, masks.residual),
-            error=report.error + error,
+            error=report.error + _REPORTED * error,
             overflow=jnp.maximum(report.overflow, masks.overflow),
         )
 
