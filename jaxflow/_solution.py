@@ -80,13 +80,12 @@ class Solution(eqx.Module):
       a_j² − ‖w_j‖², relative, at the end). `EventFlow` adds `sliding_share` (pairs that
       slide along their kinks at the end, as a share of all n p) and `origin_passes`
       (how often a w_j came to zero, see there). `FilippovFlow` (by `GradientFlow()` on
-      correlated inputs too) adds `sliding_share`, `multiplier_residual` (the largest
-      displacement of a preactivation within a step by multipliers that do not solve
-      their equation, in units of the root mean square of the preactivations),
-      `estimated_error` (the errors of ‖r‖ that the
-      accepted steps were estimated to make, relative and added up), `overflow` (by how
-      many the pairs of one neuron near their kinks exceeded `sliding_candidates`, at
-      most; they were then solved one by one).
+      correlated inputs too) adds `sliding_share`, `multiplier_residual` (how far the
+      multipliers of a step were from solving their equations, as a share of the largest
+      push on a pair of the neuron, at most), `estimated_error` (that of each accepted
+      step, of r relative to ‖r‖ or of the neurons relative to their sizes, added up)
+      and `overflow` (by how many the pairs of one neuron near their kinks exceeded
+      `sliding_candidates`, at most; they were then solved block by block).
     """
 
     times: Float[Array, " T"]

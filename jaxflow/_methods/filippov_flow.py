@@ -33,6 +33,7 @@ from .loop import (
     towards,
 )
 from .step_size import FIRST_STEP, STABILITY_BOUND, next_step_factor
+from .stiff_modes import MOST_MODES
 
 # A stop is located by at most this many shortened steps.
 _LOCATING = 12
@@ -42,10 +43,11 @@ class FilippovFlow(AbstractMethod):
     """The Filippov solution of d/dt (w, a) = −p∇L (eq. 3), sliding pairs included.
 
     The limit of gradient descent as its learning rate tends to zero. Second order
-    everywhere, one evaluation of the field per step, and the loss never rises by more
-    than rounding. Requested times are hit by the steps themselves, so that what is
-    recorded is a state of the scheme: steps are of the order of the fastest time scale,
-    so a requested time costs about one evaluation. There is no reverse-mode gradient.
+    everywhere, two evaluations of the field per step, and the loss never rises by more
+    than rounding. The few fastest modes of the residuals do not bound the step.
+    Requested times are hit by the steps themselves, so that what is recorded is a state
+    of the scheme: a requested time costs about one step. There is no reverse-mode
+    gradient.
 
     Up to n = 8192 examples the method forms K = XᵀX once, n² numbers per run (50 MB at
     n = 2500 in float64), and a step gathers p S² of them. On dense inputs beyond that a
@@ -53,13 +55,14 @@ class FilippovFlow(AbstractMethod):
 
     **Arguments:**
 
-    - `tolerance`: error of the residuals per step, relative to ‖r‖. The error of a run
-      accumulates; see `docs/flow_and_descent.md` for what a tolerance buys.
+    - `tolerance`: error per step, of the residuals relative to ‖r‖ and of each neuron
+      relative to its size. The error of a run accumulates, to about as much in (w, a)
+      on small problems; see `docs/flow_and_descent.md` for what a tolerance buys.
     - `first_step`: the first step, in units of time; left out, a thousandth of the
       fastest time scale.
     - `largest_step`: no step is longer, in units of time; no bound if left out.
     - `sliding_candidates`: S, how many pairs of a neuron near their kinks are solved
-      together. `stats["overflow"]` says whether there were more.
+      together. `stats["overflow"]` says whether there were more, which take longer.
     - `max_steps`: after this many steps the run ends with a message.
 
     Besides the counts of every method, `Solution.stats` holds `sliding_share`,
@@ -112,7 +115,9 @@ class FilippovFlow(AbstractMethod):
         return True
 
     def working_numbers(self, inputs: AbstractInputs, pairs: int) -> int:
-        return 30 * pairs + inputs.num_examples**2
+        n = inputs.num_examples
+        coupled = pairs // n * min(self.sliding_candidates, n) ** 2
+        return 30 * pairs + coupled + n * (n + MOST_MODES)
 
     def run(
         self,

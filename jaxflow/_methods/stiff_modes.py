@@ -35,7 +35,7 @@ from .._types import Examples, Neurons, Pairs, Scalar
 
 # Eigenvectors of K that are kept, and the iterations that find them where K has more
 # than those.
-_MODES, _ITERATIONS = 128, 3
+MOST_MODES, _ITERATIONS = 128, 3
 # Eigenvalues of M − cK that are followed, all but the last of them as part of A, and
 # the iterations at the start.
 _FOLLOWED, _LOOKS = 3, 3
@@ -132,7 +132,7 @@ class StiffModes(eqx.Module):
 
 def _largest(inputs: AbstractInputs) -> tuple[Float[Array, "n k"], Float[Array, " k"]]:
     """The largest eigenvalues of K, in ascending order, and their vectors."""
-    if isinstance(inputs, DenseInputs) and inputs.num_coordinates <= _MODES:
+    if isinstance(inputs, DenseInputs) and inputs.num_coordinates <= MOST_MODES:
         values, turn = jnp.linalg.eigh(product(inputs.x.T, inputs.x))
         vectors = product(inputs.x, turn)
         # K's rank may be less than d: vectors of length zero are left out.
@@ -140,7 +140,7 @@ def _largest(inputs: AbstractInputs) -> tuple[Float[Array, "n k"], Float[Array, 
         inverse = jnp.where(values > least, 1 / jnp.sqrt(jnp.maximum(values, least)), 0)
         return vectors * inverse[None, :], jnp.where(values > least, values, 0)
     n = inputs.num_examples
-    v = jnp.linalg.qr(_start(inputs, min(n, _MODES)))[0]
+    v = jnp.linalg.qr(_start(inputs, min(n, MOST_MODES)))[0]
     for _ in range(_ITERATIONS):
         v = jnp.linalg.qr(inputs.times_gram(v))[0]
     values, turn = jnp.linalg.eigh(product(v.T, inputs.times_gram(v)))
