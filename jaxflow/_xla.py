@@ -9,13 +9,16 @@ each product that reads the matrix, and then makes it several times
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool
 
 from ._checks import is_concrete
+
+T = TypeVar("T")
 
 # Rows per block, and where so many blocks would only make the program long.
 _BLOCK, _MANY = 32, 1024
@@ -90,3 +93,18 @@ def written_to_memory(function: Callable[..., Any], problem: Any, *args: Any) ->
     if jax.default_backend() == "cpu":
         return compiled_separately(function, problem, *args)
     return function(problem, *args)
+
+
+def only_where_needed(
+    needed: Bool[Array, ""], make: Callable[[], T], otherwise: T
+) -> T:
+    """`make()` where it is needed, else `otherwise`.
+
+    Of runs in lockstep (`jax.vmap`) a conditional computes both. This loop of one turn
+    makes nothing where none of them needs it.
+    """
+    return jax.lax.while_loop(
+        lambda state: state[0],
+        lambda state: (jnp.zeros_like(needed), make()),
+        (needed, otherwise),
+    )[1]

@@ -20,8 +20,7 @@ the multiplier λ, opposite ones 1 − λ. Together they push with
 so that they attract where G < 0, whatever the single signs.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -30,10 +29,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .._linalg import extend
 from .._types import PairMask, Pairs, Scalar
+from .._xla import only_where_needed
 from .interactions import Interactions
 from .multipliers import damped_mask, mean_mask, slides
-
-T = TypeVar("T")
 
 # The residual at which the iteration ends, as a share of the largest push of a neuron,
 # and how many iterations there are at most. Pairs that repel are moved by less than a
@@ -138,7 +136,7 @@ def coupled_masks(
         )
         # Of several blocks, the next one sees what this one does.
         pushes = gain * values
-        velocity, cotangent = _once(
+        velocity, cotangent = only_where_needed(
             blocks > 1,
             lambda: (
                 state.velocity + interactions.image(pushes - state.cotangent),
@@ -175,15 +173,6 @@ class _Round(eqx.Module):
     residual: Scalar
     moved: Scalar
     count: Int[Array, ""]
-
-
-def _once(needed: Bool[Array, ""], make: Callable[[], T], otherwise: T) -> T:
-    """`make()` where it is needed. A `cond` under vmap would make it always."""
-    return jax.lax.while_loop(
-        lambda state: state[0],
-        lambda state: (jnp.zeros((), bool), make()),
-        (needed, otherwise),
-    )[1]
 
 
 def _by_direction(interactions: Interactions, chosen: PairMask) -> PairMask:

@@ -205,7 +205,7 @@ class _Stepper(AbstractStepper):
         longest = jnp.minimum(self.largest_step, STABILITY_BOUND / rate)
         wanted = jnp.minimum(state.next_step, longest)
         step, lands = towards(wanted, mark - place.time)
-        new, error = self.scheme.step(place, step)
+        new, error = self.scheme.step(place, step, state.steps)
         # No rounding between a recorded time and the clock.
         new = eqx.tree_at(lambda p: p.time, new, jnp.where(lands, mark, new.time))
         within, factor = next_step_factor(
@@ -251,9 +251,7 @@ class _Stepper(AbstractStepper):
     def statistics(self, state: _State) -> dict[str, Array]:
         report = state.place.report
         return {
-            "velocity_evaluations": self.scheme.evaluations(
-                state.steps, report.accepted
-            ),
+            "velocity_evaluations": self.scheme.evaluations(state.steps),
             "steps": state.steps,
             "accepted_steps": report.accepted,
             "rejected_steps": state.steps - report.accepted,

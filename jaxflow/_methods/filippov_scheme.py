@@ -40,6 +40,7 @@ from .._linalg import product
 from .._problem.network import mean_activation
 from .._problem.run_problem import Field, Problem
 from .._types import Examples, Neurons, Pairs, Scalar, Weights
+from .._xla import only_where_needed
 from .coupled_multipliers import Masks, coupled_masks
 from .ends import rising
 from .interactions import Interactions
@@ -158,9 +159,11 @@ class Scheme(eqx.Module):
         )
         return place, field
 
-    def step(self, place: Place, h: Scalar) -> tuple[Place, Scalar]:
-        """Where a step of length h leads, and its error relative to ‖r‖: NaN or inf
-        where the step is unsound."""
+    def step(
+        self, place: Place, h: Scalar, count: Int[Array, ""]
+    ) -> tuple[Place, Scalar]:
+        """Where a step of length h leads, the `count`-th of the run, and its error
+        relative to ‖r‖: NaN or inf where the step is unsound."""
         problem, n = self.problem, self.problem.n
         z, a, r, v1 = place.z, place.a, place.residuals, place.velocity
         h1, h2 = place.last_step, place.older_step
@@ -218,10 +221,11 @@ class Scheme(eqx.Module):
         multipliers = jnp.where(
             masks.sliding, masks.values, (z_new > 0).astype(z.dtype)
         )
-        outliers = jax.lax.cond(
-            report.accepted % _FOLLOWING == 0,
+        # By the count of all steps, which is the same for runs in lockstep.
+        outliers = only_where_needed(
+            count % _FOLLOWING == 0,
             lambda: self.stiff.followed(place.outliers, z_new, a_new, multipliers),
-            lambda: place.outliers,
+            place.outliers,
         )
         new = Place(
             time=place.time + h,
@@ -254,10 +258,10 @@ class Scheme(eqx.Module):
         """About the largest eigenvalue of the tangent kernel."""
         return self.stiff.largest(place.outliers, place.multipliers, place.a)
 
-    def evaluations(self, steps: Array, accepted: Array) -> Array:
+    def evaluations(self, steps: Array) -> Array:
         """How many products with the inputs and with their transpose so many steps
         took: two per step, two at the start, and those that look for modes."""
-        return 2 + 2 * steps + self.stiff.evaluations(accepted // _FOLLOWING)
+        return 2 + 2 * steps + self.stiff.evaluations(-(-steps // _FOLLOWING))
 
     def _reported(
         self,

@@ -66,9 +66,9 @@ class StiffModes(eqx.Module):
         count = min(_FOLLOWED, n)
         vectors = _start(self.problem.inputs, count).T
         found = Outliers(jnp.zeros(count, z.dtype), _orthonormal(vectors, vectors))
-        for _ in range(_LOOKS):
-            found = self.followed(found, z, a, gates)
-        return found
+        return jax.lax.fori_loop(
+            0, _LOOKS, lambda _, found: self.followed(found, z, a, gates), found
+        )
 
     def followed(
         self, outliers: Outliers, z: Pairs, a: Neurons, gates: Pairs

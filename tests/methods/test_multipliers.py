@@ -23,8 +23,9 @@ def test_a_damped_mask_solves_its_equation():
     pull, extra = rng.exponential(size=(2, 40, 500))
     z[:5], pull[5:8], extra[8:12] = 0, 0, 0
     h = jnp.asarray(0.7)
-    mask = damped_mask(*(jnp.asarray(v) for v in (z, drift, pull, extra)), h)
-    again = mean_mask(jnp.asarray(z), drift - extra * mask, jnp.asarray(-pull), h)
+    z, drift, pull, extra = (jnp.asarray(v) for v in (z, drift, pull, extra))
+    mask = damped_mask(z, drift, pull, extra, h)
+    again = mean_mask(z, drift - extra * mask, -pull, h)
     assert_allclose(mask, again, atol=1e-12)
     assert 0.1 < float(jnp.mean((mask > 0) & (mask < 1))) < 0.9
 
