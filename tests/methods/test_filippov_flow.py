@@ -287,7 +287,8 @@ def test_float32():
 @pytest.mark.slow
 def test_vmap_is_close_to_a_loop():
     batch = [correlated(seed=seed) for seed in range(3)]
-    times = jnp.array([2.0, 10.0])
+    # By time 10 a rounding has grown to 1e-9, and decides on a step.
+    times = jnp.array([2.0, 5.0])
 
     @jax.vmap
     def together(x, y, w, a):
