@@ -68,7 +68,10 @@ def test_permuting_neurons_changes_nothing(name):
     assert_allclose(one.final.w[order], two.final.w, atol=1e-11)
 
 
-@pytest.mark.parametrize("kind", ["dense", "orthogonal", "antipodal"])
+@pytest.mark.parametrize(
+    "kind",
+    ["dense", "orthogonal", pytest.param("antipodal", marks=pytest.mark.slow)],
+)
 def test_rotating_the_inputs_changes_nothing(kind):
     rng = np.random.default_rng(2)
     d, p = 9, 4

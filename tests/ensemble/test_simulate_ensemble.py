@@ -59,9 +59,9 @@ def assert_same(run, row):
     ("inputs", "n", "d"),
     [
         ("orthogonal", 37, 60),
-        ("antipodal", 38, 60),
+        pytest.param("antipodal", 38, 60, marks=pytest.mark.slow),
         ("sphere", 70, 20),
-        ("sphere", 37, 60),
+        pytest.param("sphere", 37, 60, marks=pytest.mark.slow),
     ],
 )
 def test_runs_are_those_of_simulate(inputs, n, d, dtype):
@@ -74,6 +74,7 @@ def test_runs_are_those_of_simulate(inputs, n, d, dtype):
     assert np.isnan(runs.loss).any() == (runs.final_time < TIMES[-1]).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("inputs", "n", "d", "method"),
     [

@@ -272,6 +272,7 @@ def test_refinement_changes_the_loss_by_little():
     assert_allclose(fine.loss, finest.loss, rtol=3e-3)
 
 
+@pytest.mark.slow
 def test_float32():
     times = [5.0, 20.0]
     method = jaxflow.FilippovFlow(1e-4)
