@@ -87,7 +87,7 @@ FLOWS = {
 @pytest.mark.parametrize(
     "name",
     [
-        name if name == "filippov" else pytest.param(name, marks=pytest.mark.slow)
+        name if name == "literal" else pytest.param(name, marks=pytest.mark.slow)
         for name in FLOWS
     ],
 )

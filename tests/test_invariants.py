@@ -70,7 +70,11 @@ def test_permuting_neurons_changes_nothing(name):
 
 @pytest.mark.parametrize(
     "kind",
-    ["dense", "orthogonal", pytest.param("antipodal", marks=pytest.mark.slow)],
+    [
+        "dense",
+        pytest.param("orthogonal", marks=pytest.mark.slow),
+        pytest.param("antipodal", marks=pytest.mark.slow),
+    ],
 )
 def test_rotating_the_inputs_changes_nothing(kind):
     rng = np.random.default_rng(2)

@@ -43,7 +43,9 @@ def test_jit_and_vmap_equal_the_loop(name):
                 assert int(batch.stats[stat][i]) == int(one.stats[stat]), stat
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize(
+    "dtype", [pytest.param(jnp.float32, marks=pytest.mark.slow), jnp.float64]
+)
 @pytest.mark.parametrize("name", METHODS)
 def test_precision_follows_the_arrays(name, dtype):
     data, network = problems.small_orthogonal(jax.random.key(0), dtype=dtype)

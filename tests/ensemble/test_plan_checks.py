@@ -272,7 +272,7 @@ def test_a_small_run_that_takes_more_memory_than_a_large_one_is_refused(monkeypa
         "inputs": "sphere",
         "method": jaxflow.GradientFlow(),
         "lockstep": True,
-        "memory": 1_500_000,
+        "memory": 2_200_000,
     }
     assert traced_plan(monkeypatch, n=300, **settings) == 1
     with pytest.raises(ValueError, match="one run takes about"):

@@ -84,8 +84,9 @@ def _half_time(start):
 
 @pytest.mark.parametrize(
     "dtype, rtol",
-    [(jnp.float64, 1e-9), pytest.param(jnp.float32, 1e-5, marks=pytest.mark.slow)],
+    [(jnp.float64, 1e-9), (jnp.float32, 1e-5)],
 )
+@pytest.mark.slow
 def test_leaves_the_saddle_in_time(dtype, rtol):
     one = jnp.ones((1, 1), dtype)
     data = jaxflow.Dataset(jaxflow.DenseInputs(one), one[0])

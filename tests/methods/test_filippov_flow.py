@@ -123,7 +123,13 @@ def _error(case, time, method, inputs=np.asarray):
 
 
 @closed_forms
-@pytest.mark.parametrize("inputs", [np.asarray, DenseInputs], ids=["gram", "dense"])
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        pytest.param(np.asarray, id="gram", marks=pytest.mark.slow),
+        pytest.param(DenseInputs, id="dense"),
+    ],
+)
 def test_second_order_before_along_and_after_a_slide(case, inputs):
     counts = (64, 128, 256)
     for time in case[4]:
@@ -212,7 +218,9 @@ def test_the_limit_is_that_of_small_euler_steps():
     assert _gap(run, 2 * fine.final.w - coarse.final.w) < 1e-4
 
 
-@pytest.mark.parametrize("tolerance", [1e-3, 1e-5])
+@pytest.mark.parametrize(
+    "tolerance", [pytest.param(1e-3, marks=pytest.mark.slow), 1e-5]
+)
 def test_loss_never_rises_and_lemma_1_holds(tolerance):
     times = np.linspace(0, 100, 101)
     run = _run(correlated(), jaxflow.FilippovFlow(tolerance), times, observe={})

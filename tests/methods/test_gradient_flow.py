@@ -77,6 +77,7 @@ def test_agrees_with_dop853(name, case):
     assert float(run.stats["balance_drift"]) < 1e-8
 
 
+@pytest.mark.slow
 def test_orthogonal_inputs_at_the_size_of_figure_5():
     n, p = 2000, 37
     data, network = jaxflow.sample_problem(jax.random.key(0), n=n, d=n, p=p)
@@ -141,7 +142,7 @@ def test_a_pair_that_went_off_stays_off_when_its_residual_changes_sign():
     [
         pytest.param(0.3, marks=pytest.mark.slow),
         pytest.param(0.78, marks=pytest.mark.slow),
-        1.0,
+        pytest.param(1.0, marks=pytest.mark.slow),
     ],
 )
 def test_group_initialisation_follows_the_closed_form(cosine):

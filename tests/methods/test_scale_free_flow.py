@@ -78,7 +78,7 @@ def _end_of_a_run(key, rtol, dtype, multiples, **sizes):
 @pytest.mark.parametrize(
     ("sizes", "tolerances"),
     [
-        ({"n": 100, "d": 200}, (1e-4, 1e-6, 1e-8)),
+        pytest.param({"n": 100, "d": 200}, (1e-4, 1e-6, 1e-8), marks=pytest.mark.slow),
         pytest.param(
             {"n": 1000, "d": 2000},
             (1e-4, 1e-5, 1e-6, 1e-7, 1e-8),
