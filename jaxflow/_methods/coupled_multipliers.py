@@ -41,7 +41,7 @@ _ITERATIONS = 400
 # again and again, at most so often.
 _SWEEPS = 200
 # One in so many slots for kinks is enough in most steps.
-_FEW = 3
+_FEW = 2
 _DAMPING, _FOLLOWING = 0.7, 8
 # A pair lies on its kink when its own push moves it so many times as far in a step.
 _ON_KINK = 1e-3
