@@ -11,7 +11,9 @@
       led across the kinks of the ReLU: `kinks.py` the mathematics, `kink_solver.py` the
       solver, `gated_runge_kutta.py` a step of it for few numbers.
     - `filippov_flow.py`: correlated inputs. `filippov_scheme.py` makes a step,
-      `multipliers.py` solves for the pairs that slide along their kinks.
+      `coupled_multipliers.py` solves for the pairs that slide along their kinks (one
+      pair: `multipliers.py`; how inputs act on each other: `interactions.py`), and
+      `stiff_modes.py` keeps the fastest modes from bounding it.
 - `step_size.py`: the error of a step of the flow, and the length of the next.
 - `ends.py`: when a run is spent, or at rest.
 """

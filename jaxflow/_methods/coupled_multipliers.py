@@ -33,16 +33,15 @@ from .._xla import only_where_needed
 from .interactions import Interactions
 from .multipliers import damped_mask, mean_mask, slides
 
-# The residual at which the iteration ends, as a share of the largest push of a neuron,
-# and how many iterations there are at most. Pairs that repel are moved by less than a
-# full step, and not after so many iterations: nothing makes them converge.
+# Iterations at most. A pair that repels is moved by less than a full step, and in the
+# first ones only: nothing makes it converge.
 _ITERATIONS = 400
+_DAMPING, _FOLLOWING = 0.7, 8
 # Kinks beyond those that there is room for are solved in further blocks, and all blocks
 # again and again, at most so often.
 _SWEEPS = 200
 # One in so many slots for kinks is enough in most steps.
 _FEW = 2
-_DAMPING, _FOLLOWING = 0.7, 8
 # A pair lies on its kink when its own push moves it so many times as far in a step.
 _ON_KINK = 1e-3
 # Roundings that the residual cannot go below.
@@ -110,7 +109,8 @@ def coupled_masks(
     masks = mean_mask(z, velocity - squares[None, :] * cotangent, jump, step)
     ahead = z + step * velocity
     reach = step * jnp.abs(jump)
-    undecided = ((masks > 0) & (masks < 1)) | (z * ahead < 0)
+    crosses = ((z > 0) & (ahead < 0)) | ((z < 0) & (ahead > 0))
+    undecided = ((masks > 0) & (masks < 1)) | crosses
     undecided |= jnp.abs(z) < _ON_KINK * reach
     close = undecided | (jnp.minimum(jnp.abs(z), jnp.abs(ahead)) < reach)
     undecided, close = (_by_direction(interactions, m) for m in (undecided, close))

@@ -58,6 +58,9 @@ def damped_mask(
     multiplier rises: F = drift − extra λ, extra ≥ 0. There is one such λ in [0, 1].
     """
     start = z / step
+    # Squares of 1e-20 are zero in float32.
+    unit = _nonzero(jnp.maximum(jnp.abs(start), jnp.abs(drift)) + pull + extra)
+    start, drift, pull, extra = (v / unit for v in (start, drift, pull, extra))
     slide = jnp.clip((start + drift) / _nonzero(pull + extra), 0, 1)
     held = drift - extra * slide
     # Crossing down, λ (F − pull) = −z/h; crossing up, (1 − λ) F = −z/h.
