@@ -348,25 +348,17 @@ class _Stepper(AbstractStepper):
         crossed = jnp.sum((sides != state.sides) & (sides != SLIDING), dtype=jnp.int32)
         # No rounding between a recorded time and the clock.
         clock = jnp.where(lands, mark, state.clock + length)
-        new = _State(
+        # Beyond rounding the loss did not rise: such steps are made again.
+        new = dataclasses.replace(
+            state,
             clock=clock,
-            steps=state.steps,
-            outcome=outcome,
             integrals=integrals,
             a=a,
             sides=sides,
             point=point,
-            natural=natural,
-            event=event,
-            aim=aim,
-            past=past,
-            tries=tries,
-            looks=looks,
             accepted=state.accepted + 1,
             crossings=state.crossings + crossed,
             passes=state.passes + passed_origin,
-            # Beyond rounding it did not: `rising` steps are made again.
-            increases=state.increases,
         )
         kept = jax.tree.map(
             lambda after, here: jnp.where(accepted, after, here), new, state
