@@ -101,15 +101,14 @@ class Place(eqx.Module):
 
 
 class Scheme(eqx.Module):
-    """The scheme on one problem. `interactions` is K, `largest_eigenvalue` its norm,
-    `sizes` knows those of the neurons, `candidates` is the S of `coupled_masks` and
-    `accuracy` what these solve for."""
+    """The scheme on one problem. `interactions` is K, `stiff` knows its largest
+    eigenvalues and `sizes` the sizes of the neurons; `candidates` is the S of
+    `coupled_masks` and `accuracy` what these solve for."""
 
     problem: Problem
     interactions: Interactions
     stiff: StiffModes
     sizes: StepError
-    largest_eigenvalue: Scalar
     accuracy: Scalar
     candidates: int = eqx.field(static=True)
 
@@ -125,7 +124,6 @@ class Scheme(eqx.Module):
         self.sizes = StepError.at_start(problem, weights, a, tolerance)
         self.interactions = Interactions(problem.inputs)
         self.stiff = StiffModes(problem)
-        self.largest_eigenvalue = self.interactions.largest_eigenvalue()
         self.accuracy = _ACCURACY * tolerance
         self.candidates = min(candidates, problem.inputs.num_examples)
 
@@ -297,7 +295,7 @@ class Scheme(eqx.Module):
     def mean_share(self, change: Pairs, a: Neurons) -> Scalar:
         """The change of each z_j, (p, n), relative to the most that a neuron of the
         size of (w_j, a_j) may have; the root of the mean square."""
-        most = self.sizes.sizes(a) * jnp.sqrt(self.largest_eigenvalue)
+        most = self.sizes.sizes(a) * jnp.sqrt(self.stiff.values[-1])
         # Squares of 1e-20 are zero in float32.
         inverse = jnp.where(most > 0, 1 / jnp.where(most > 0, most, 1), 0)
         return jnp.linalg.norm(change * inverse[:, None]) / jnp.sqrt(self.problem.p)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .._linalg import product
 from .._problem.inputs import AbstractInputs, DenseInputs
-from .._types import Examples, Scalar
+from .._types import Examples
 
 T = TypeVar("T")
 
@@ -112,15 +112,3 @@ class Interactions(eqx.Module):
             highest = jax.lax.Precision.HIGHEST
             return jnp.einsum("jad,jbd->jab", rows, rows, precision=highest)
         return self.gram[index[:, :, None], index[:, None, :]]
-
-    def largest_eigenvalue(self) -> Scalar:
-        """By power iteration: a few per cent are enough for a bound on the step."""
-        n = self.inputs.num_examples
-        start = 1 + 0.5 * jnp.cos(1.7 * jnp.arange(n, dtype=self.squares.dtype))
-
-        def iterate(_: Array, v: Float[Array, "1 n"]) -> Float[Array, "1 n"]:
-            image = self.image(v)
-            return image / jnp.linalg.norm(image)
-
-        v = jax.lax.fori_loop(0, 30, iterate, start[None, :])
-        return jnp.linalg.norm(self.image(v))

@@ -29,8 +29,13 @@ def test_a_damped_mask_solves_its_equation():
     assert_allclose(mask, again, atol=1e-12)
     assert 0.1 < float(jnp.mean((mask > 0) & (mask < 1))) < 0.9
     # The rule has no scale, in float32 too, where the squares of these vanish.
-    small = [(1e-25 * v).astype(jnp.float32) for v in (z, drift, pull, extra)]
-    tiny = damped_mask(*small[:2], *small[2:], h.astype(jnp.float32))
+    z, drift, pull, extra, h = (
+        (unit * v).astype(jnp.float32)
+        for unit, v in zip(
+            (1e-25,) * 4 + (1.0,), (z, drift, pull, extra, h), strict=True
+        )
+    )
+    tiny = damped_mask(z, drift, pull, extra, h)
     assert_allclose(tiny, mask, atol=1e-3)
 
 
