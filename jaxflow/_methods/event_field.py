@@ -34,6 +34,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 from .._linalg import product
 from .._problem.run_problem import Problem
 from .._types import Examples, Neurons, PairMask, Pairs, Weights
+from .interactions import directions
 
 # All kinks of a neuron that is held at the origin are at the last of these.
 ABOVE, SLIDING, BELOW, ORIGIN = 1, 0, -1, 2
@@ -41,7 +42,7 @@ Sides = Int[Array, "p n"]
 
 # Systems up to this size are solved by our own elimination.
 _SMALL = 48
-# Directions whose cosine differs from ±1 by so many roundings are one.
+# Of two forces that decide at a kink, so many roundings are nothing.
 _ROUNDINGS = 64
 
 
@@ -65,14 +66,9 @@ class Kinks(eqx.Module):
         present = norms > 0
         safe = jnp.where(present, norms, 1)
         cosines = gram / safe[:, None] / safe[None, :]
-        slack = _ROUNDINGS * jnp.finfo(gram.dtype).eps
-        alike = jnp.abs(cosines) >= 1 - slack
-        first = jnp.argmax(alike, axis=1).astype(jnp.int32)
-        slots = jnp.arange(len(norms), dtype=jnp.int32)
-        # A padded example is like no other: its row has no entry, its slot is empty.
-        first = jnp.where(present, first, slots)
-        used = (first == slots) & present
-        sign = jnp.sign(jnp.take_along_axis(cosines, first[:, None], axis=1)[:, 0])
+        first, sign = directions(problem.inputs, gram)
+        # The slot of an example that is padded, or not the first, is empty.
+        used = (first == jnp.arange(len(norms), dtype=jnp.int32)) & present
         both = used[:, None] & used[None, :]
         unit = jnp.eye(len(norms), dtype=gram.dtype)
         off = jnp.where(both, cosines, 0) * (1 - unit)

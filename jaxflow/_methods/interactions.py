@@ -19,7 +19,7 @@ T = TypeVar("T")
 # inner products are computed.
 _LARGEST_GRAM = 8192
 # Inputs whose cosine is within so many roundings of ±1 are collinear.
-_ROUNDINGS = 4
+_ROUNDINGS = 64
 
 
 class Interactions(eqx.Module):
@@ -48,23 +48,7 @@ class Interactions(eqx.Module):
 
     def _directions(self) -> tuple[Array, Array, Array]:
         n, norms = self.inputs.num_examples, self.inputs.norms
-        slots = jnp.arange(n, dtype=jnp.int32)
-        bound = 1 - _ROUNDINGS * jnp.finfo(norms.dtype).eps
-        # A padded example is like no other: its row has no entry.
-        inverse = jnp.where(norms > 0, 1 / jnp.where(norms > 0, norms, 1), 0)
-
-        def look(slot: Array) -> tuple[Array, Array]:
-            if self.gram is None:
-                assert isinstance(self.inputs, DenseInputs)
-                row = product(self.inputs.x, self.inputs.x[slot])
-            else:
-                row = self.gram[slot]
-            cosines = (row * inverse[slot]) * inverse
-            found = jnp.argmax(jnp.abs(cosines) >= bound).astype(jnp.int32)
-            return found, jnp.sign(cosines[found])
-
-        leader, sign = jax.lax.map(look, slots, batch_size=min(n, 256))
-        leader = jnp.where(norms > 0, leader, slots)
+        leader, sign = directions(self.inputs, self.gram)
         length = norms[leader]
         ratios = jnp.where(
             norms > 0, sign * norms / jnp.where(length > 0, length, 1), 1
@@ -74,7 +58,7 @@ class Interactions(eqx.Module):
         alike = sorted_leader[1:] == sorted_leader[:-1]
         following = jnp.full(n, n, jnp.int32)
         following = following.at[order[:-1]].set(jnp.where(alike, order[1:], n))
-        return leader == slots, ratios, following
+        return leader == jnp.arange(n, dtype=jnp.int32), ratios, following
 
     def over_directions(
         self,
@@ -112,3 +96,29 @@ class Interactions(eqx.Module):
             highest = jax.lax.Precision.HIGHEST
             return jnp.einsum("jad,jbd->jab", rows, rows, precision=highest)
         return self.gram[index[:, :, None], index[:, None, :]]
+
+
+def directions(
+    inputs: AbstractInputs, gram: Float[Array, "n n"] | None
+) -> tuple[Int[Array, " n"], Examples]:
+    """The first example that each one is collinear with, itself if there is none, and
+    the sign of their cosine, (n,) each. `gram`: K, where it is formed."""
+    norms = inputs.norms
+    present = norms > 0
+    safe = jnp.where(present, norms, 1)
+    bound = 1 - _ROUNDINGS * jnp.finfo(norms.dtype).eps
+    slots = jnp.arange(len(norms), dtype=jnp.int32)
+
+    def look(slot: Array) -> tuple[Array, Array]:
+        if gram is None:
+            assert isinstance(inputs, DenseInputs)
+            row = product(inputs.x, inputs.x[slot])
+        else:
+            row = gram[slot]
+        cosines = row / safe[slot] / safe
+        found = jnp.argmax(jnp.abs(cosines) >= bound).astype(jnp.int32)
+        return found, jnp.sign(cosines[found])
+
+    first, sign = jax.lax.map(look, slots, batch_size=min(len(norms), 256))
+    # A padded example is like no other: its row has no entry.
+    return jnp.where(present, first, slots), sign
