@@ -10,7 +10,8 @@ part ½ ν·Kν. K may be singular; Kν and with it the velocity are unique.
 |cosines|, which leaves the rule of one pair with a drift that falls as λ rises
 (`damped_mask`), and the result is extrapolated (Nesterov's, restarted where it goes
 uphill). It ends by its residual. A pair that repels has no part in the convex problem:
-it follows the others.
+it follows the others. Next to one that slides, almost collinear with it, which side it
+is on may hang on less than the residual: `doubt` says how much is at stake.
 
 **Collinear inputs** share one kink, x_k = c_k x_i: with λ for x_i those along it have
 the multiplier λ, opposite ones 1 − λ. Together they push with
@@ -28,7 +29,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from .._linalg import extend
-from .._types import PairMask, Pairs, Scalar
+from .._types import Neurons, PairMask, Pairs, Scalar
 from .._xla import only_where_needed
 from .interactions import Interactions
 from .multipliers import damped_mask, mean_mask, slides
@@ -55,12 +56,14 @@ class Masks(eqx.Module):
     kink, (p, n). `overflow`: by how many pairs of one neuron there were more to be
     coupled than there is room for, at most; they are then solved block by block, which
     is slow. `residual`: what the multipliers are solved to, as a share of the largest
-    push of a neuron."""
+    push of a neuron. `doubt`: how far the pushes of the pairs that repel would take
+    each neuron in the step, where the residual leaves open which way, (p,)."""
 
     values: Pairs
     sliding: PairMask
     overflow: Int[Array, ""]
     residual: Scalar
+    doubt: Neurons
 
 
 class _Kinks(eqx.Module):
@@ -130,7 +133,9 @@ def coupled_masks(
         first = candidates * (state.count % blocks)
         index = _indices(chosen, first, candidates)
         kinks = _picked(interactions, index, z, state.velocity, state.cotangent, gain)
-        solved, sliding, residual, moved = _solve(interactions, kinks, step, accuracy)
+        solved, sliding, residual, moved, doubt = _solve(
+            interactions, kinks, step, accuracy
+        )
         values, slides = _spread(
             interactions, kinks, solved, sliding, (state.values, state.sliding)
         )
@@ -152,14 +157,17 @@ def coupled_masks(
             cotangent=cotangent,
             residual=jnp.where(again, jnp.maximum(state.residual, residual), residual),
             moved=jnp.where(again, jnp.maximum(state.moved, moved), moved),
+            doubt=jnp.where(again, state.doubt + doubt, doubt),
             count=state.count + 1,
         )
 
     zero = jnp.zeros((), z.dtype)
-    start = _Round(masks, none, velocity, cotangent, zero, zero, jnp.int32(0))
+    doubt = jnp.zeros(len(z), z.dtype)
+    start = _Round(masks, none, velocity, cotangent, zero, zero, doubt, jnp.int32(0))
     end = jax.lax.while_loop(unfinished, block, start)
     residual = jnp.where(blocks > 1, jnp.maximum(end.residual, end.moved), end.residual)
-    return Masks(end.values, end.sliding, jnp.maximum(most - candidates, 0), residual)
+    overflow = jnp.maximum(most - candidates, 0)
+    return Masks(end.values, end.sliding, overflow, residual, end.doubt)
 
 
 class _Round(eqx.Module):
@@ -172,6 +180,7 @@ class _Round(eqx.Module):
     cotangent: Pairs
     residual: Scalar
     moved: Scalar
+    doubt: Neurons
     count: Int[Array, ""]
 
 
@@ -225,10 +234,14 @@ def _picked(
     )
 
 
+Solved = tuple[Float[Array, "p S"], Bool[Array, "p S"], Scalar, Scalar, Neurons]
+
+
 def _solve(
     interactions: Interactions, kinks: _Kinks, step: Scalar, accuracy: Scalar
-) -> tuple[Float[Array, "p S"], Bool[Array, "p S"], Scalar, Scalar]:
-    """λ of each kink, which slide, the residual, and by how much λ has moved."""
+) -> Solved:
+    """λ of each kink, which slide, the residual, by how much λ has moved, and the
+    doubt."""
     room = kinks.index.shape[1]
     # Most steps need few of the slots: those at the front are filled first.
     few = -(-room // _FEW)
@@ -251,7 +264,7 @@ def _iterate(
     step: Scalar,
     accuracy: Scalar,
     needed: Bool[Array, ""],
-) -> tuple[Float[Array, "p S"], Bool[Array, "p S"], Scalar, Scalar]:
+) -> Solved:
     n = interactions.inputs.num_examples
     inner = interactions.among(jnp.minimum(kinks.index, n - 1))
     roots = jnp.where(kinks.present, jnp.sqrt(kinks.squares), 0)
@@ -283,7 +296,7 @@ def _iterate(
 
     def unfinished(state: Any) -> Array:
         *_, count, residual = state
-        return needed & (count < _ITERATIONS) & (residual > accuracy)
+        return needed & (count < _ITERATIONS) & jnp.any(residual > accuracy)
 
     def iterate(state: Any) -> Any:
         masks, ahead, momentum, count, _ = state
@@ -295,7 +308,8 @@ def _iterate(
         new = jnp.where(kinks.present, new, masks)
         change, moved = new - ahead, new - masks
         missed = jnp.abs(jump * change) * jnp.where(attracts, rows, share)
-        residual = jnp.max(jnp.where(kinks.present, missed, 0) * inverse_push)
+        missed = jnp.where(kinks.present, missed, 0) * inverse_push
+        residual = jnp.max(missed, axis=1, keepdims=True)
         uphill = jnp.sum(pull * change * moved * rows, axis=1, keepdims=True) < 0
         momentum = jnp.where(uphill, 1, momentum)
         later = 0.5 * (1 + jnp.sqrt(1 + 4 * momentum**2))
@@ -304,13 +318,24 @@ def _iterate(
         return new, ahead, later, count + 1, residual
 
     ones = jnp.ones_like(largest)
-    state = (start, start, ones, jnp.int32(0), jnp.asarray(jnp.inf, z.dtype))
+    state = (start, start, ones, jnp.int32(0), jnp.full_like(largest, jnp.inf))
     masks, _, _, _, residual = jax.lax.while_loop(unfinished, iterate, state)
     drift = velocity(masks) - jump * masks
+    # The one kink that a neuron meets is met to rounding: beyond it the neuron may be
+    # dead, and a preactivation a little above it would come to life again.
+    between = kinks.present & (masks > 0) & (masks < 1)
+    only = between & (jnp.sum(between, axis=1, keepdims=True, dtype=jnp.int32) == 1)
+    masks = jnp.where(only, mean_mask(z, drift, jump, step), masks)
     sliding = kinks.present & slides(drift, jump, masks)
     moved = jnp.abs(kinks.gain * masks - kinks.opposite - kinks.pushed) * kinks.squares
     moved = jnp.max(jnp.where(attracts, moved, 0) * inverse_push)
-    return masks, sliding, residual, moved
+    # What a pair that repels does with velocities that differ by the residual.
+    slack = residual * largest
+    either = [mean_mask(z, drift + s, jump, step) - masks for s in (-slack, slack)]
+    open_share = jnp.maximum(jnp.abs(either[0]), jnp.abs(either[1]))
+    open_share = jnp.where(kinks.present & ~attracts, open_share, 0)
+    doubt = step * jnp.sum(open_share * jnp.abs(jump) * inverse, axis=1)
+    return masks, sliding, jnp.max(residual), moved, doubt
 
 
 def _spread(

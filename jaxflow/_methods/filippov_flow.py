@@ -181,7 +181,7 @@ class _Stepper(AbstractStepper):
         loss, curvature = problem.loss(field.residuals), problem.curvature(field)
         first_step = self.first_step
         if first_step is None:
-            first_step = self._first_step(place)
+            first_step = FIRST_STEP / self._moves(place)
         return _State(
             place=place,
             next_step=first_step,
@@ -191,12 +191,11 @@ class _Stepper(AbstractStepper):
             rests=jnp.zeros((), bool),
         )
 
-    def _first_step(self, place: Place) -> Scalar:
-        """A thousandth of the fastest time scale: of the tangent kernel, which a small
-        network does not see yet, and of the growth of its neurons."""
-        rate = self.scheme.fastest_rate(place)
-        grows = self.scheme.mean_share(place.velocity, place.a)
-        return FIRST_STEP / jnp.maximum(rate, grows)
+    def _moves(self, place: Place) -> Scalar:
+        """How fast anything changes by its own size: the tangent kernel, which a small
+        network does not see yet, and the growth of its neurons."""
+        grows = self.scheme.largest_share(place.velocity, place.a)
+        return jnp.maximum(self.scheme.fastest_rate(place), grows)
 
     def step(self, state: _State, mark: Array) -> _State:
         """Proposes a step towards `mark`, takes it or not, and chooses the next."""
@@ -205,7 +204,9 @@ class _Stepper(AbstractStepper):
         longest = jnp.minimum(self.largest_step, STABILITY_BOUND / rate)
         wanted = jnp.minimum(state.next_step, longest)
         step, lands = towards(wanted, mark - place.time)
-        new, error = self.scheme.step(place, step, state.steps)
+        # What is recorded, and where the run ends, lies on its kinks to rounding.
+        last = lands | (state.overshoots > 0)
+        new, error = self.scheme.step(place, step, state.steps, last)
         # No rounding between a recorded time and the clock.
         new = eqx.tree_at(lambda p: p.time, new, jnp.where(lands, mark, new.time))
         within, factor = next_step_factor(
@@ -222,8 +223,9 @@ class _Stepper(AbstractStepper):
             jnp.maximum(following, wanted * jnp.minimum(factor, 1)),
             following,
         )
-        fastest = self.scheme.fastest_rate(place)
-        vanished = ~accepted & (following * fastest <= jnp.finfo(step.dtype).eps)
+        # Only where it matters: a small network moves by its growth alone.
+        moves = jax.lax.cond(accepted, lambda: rate, lambda: self._moves(place))
+        vanished = ~accepted & (following * moves <= jnp.finfo(step.dtype).eps)
         vanished |= ~accepted & (place.time + following == place.time)
         outcome = jnp.where(accepted & (index >= 0), index, GOING_ON)
         spent = accepted & (outcome == GOING_ON) & exhausted(new.residuals, new.sums)

@@ -39,7 +39,7 @@ from jaxtyping import Array, Bool, Int
 from .._linalg import product
 from .._problem.network import mean_activation
 from .._problem.run_problem import Field, Problem
-from .._types import Examples, Neurons, Pairs, Scalar, Weights
+from .._types import Examples, Neurons, PairMask, Pairs, Scalar, Weights
 from .._xla import only_where_needed
 from .coupled_multipliers import Masks, coupled_masks
 from .ends import rising
@@ -55,7 +55,8 @@ _ERROR_SHARE, _REPORTED = 0.25, 0.2
 _ACCURACY = 0.1
 # The modes of the tangent kernel are looked at again after so many steps.
 _FOLLOWING = 8
-# The error of a residual is at least this many roundings.
+# The error of a residual is at least this many roundings, and a preactivation of no
+# more is none.
 _ROUNDINGS = 16
 
 
@@ -158,10 +159,11 @@ class Scheme(eqx.Module):
         return place, field
 
     def step(
-        self, place: Place, h: Scalar, count: Int[Array, ""]
+        self, place: Place, h: Scalar, count: Int[Array, ""], exact: Bool[Array, ""]
     ) -> tuple[Place, Scalar]:
         """Where a step of length h leads, the `count`-th of the run, and its error
-        relative to ‖r‖: NaN or inf where the step is unsound."""
+        relative to ‖r‖: NaN or inf where the step is unsound. `exact`: whether pairs
+        that slide have to end on their kinks to rounding."""
         problem, n = self.problem, self.problem.n
         z, a, r, v1 = place.z, place.a, place.residuals, place.velocity
         h1, h2 = place.last_step, place.older_step
@@ -187,11 +189,11 @@ class Scheme(eqx.Module):
             gain,
             h,
             self.candidates,
-            self.accuracy,
+            jnp.where(exact, 0, self.accuracy),
         )
         cotangent = gain * masks.values
         weights = place.weights + h * problem.inputs.adjoint(cotangent)
-        z_new = problem.inputs.preactivations(weights)
+        z_new = self._without_rounding(problem.inputs.preactivations(weights), a)
         # Lemma 1 to the order of the scheme: both layers move by the same products.
         pull = masks.values * (0.5 * (z + z_new)) * mean[None, :]
         a_velocity = jnp.sum(pull, axis=1) / n
@@ -206,7 +208,7 @@ class Scheme(eqx.Module):
         tiny = jnp.finfo(h.dtype).tiny
         size = jnp.maximum(jnp.linalg.norm(r), tiny)
         error = _ERROR_SHARE * jnp.maximum(excess, 0) / size
-        each = _ERROR_SHARE * self.mean_share(ahead - z_new, a_new)
+        each = _ERROR_SHARE * self.largest_share(ahead - z_new, a_new)
         error = jnp.maximum(error, each)
         error = jnp.where(jnp.all(jnp.isfinite(r_new)), error, jnp.inf)
 
@@ -215,7 +217,13 @@ class Scheme(eqx.Module):
         squares = jnp.sum(cotangent * velocity) + jnp.sum(a_velocity**2)
         curvature = squares / (problem.p * jnp.sqrt(before) * jnp.sqrt(after))
         rises = rising(problem, r, r_new, sums)
-        report = self._reported(place, masks, z_new, error, rises=rises)
+        doubt = jnp.max(masks.doubt * self._inverse(self.sizes.sizes(a_new)))
+        slid = (place.multipliers > 0) & (place.multipliers < 1)
+        # Pairs that slide are repelled once a_j has changed its sign: nothing tells to
+        # which side.
+        forks = jnp.any(slid & ((a > 0) != (a_new > 0))[:, None])
+        uncertain = _REPORTED * error + doubt + forks.astype(z.dtype)
+        report = self._reported(place, masks, z_new, slid, uncertain, rises=rises)
         multipliers = jnp.where(
             masks.sliding, masks.values, (z_new > 0).astype(z.dtype)
         )
@@ -266,14 +274,13 @@ class Scheme(eqx.Module):
         place: Place,
         masks: Masks,
         z_new: Pairs,
+        slid: PairMask,
         error: Scalar,
         *,
         rises: Bool[Array, ""],
     ) -> Report:
         report = place.report
         # A pair that slid lay on its kink to rounding: its sign says nothing.
-        before = place.multipliers
-        slid = (before > 0) & (before < 1)
         crossed = ((place.z > 0) != (z_new > 0)) & ~masks.sliding & ~slid
         pairs = self.problem.n * self.problem.p
         return Report(
@@ -282,9 +289,16 @@ class Scheme(eqx.Module):
             increases=report.increases + rises.astype(jnp.int32),
             sliding=jnp.sum(masks.sliding, dtype=pairs.dtype) / pairs,
             residual=jnp.maximum(report.residual, masks.residual),
-            error=report.error + _REPORTED * error,
+            error=report.error + error,
             overflow=jnp.maximum(report.overflow, masks.overflow),
         )
+
+    def _without_rounding(self, z: Pairs, a: Neurons) -> Pairs:
+        """Zero where a preactivation is only rounding: σ'(0) = 0, and a neuron that
+        comes to its last kink and is dead must not be brought to life by its sign."""
+        sizes, norms = self.sizes.sizes(a), self.problem.inputs.norms
+        least = _ROUNDINGS * jnp.finfo(z.dtype).eps * sizes[:, None] * norms[None, :]
+        return jnp.where(jnp.abs(z) <= least, 0, z)
 
     def residuals(self, z: Pairs, a: Neurons) -> tuple[Examples, Examples]:
         """r, and (1/p) Σ_j |a_j| (z_ji)_+, whose rounding is that of r; (n,) each."""
@@ -292,13 +306,17 @@ class Scheme(eqx.Module):
         h, sums = product(both, jax.nn.relu(z)) / self.problem.p
         return self.problem.targets - h, sums
 
-    def mean_share(self, change: Pairs, a: Neurons) -> Scalar:
-        """The change of each z_j, (p, n), relative to the most that a neuron of the
-        size of (w_j, a_j) may have; the root of the mean square."""
+    def largest_share(self, change: Pairs, a: Neurons) -> Scalar:
+        """The change of z_j, (p, n), relative to the most that a neuron of the size of
+        (w_j, a_j) may have; of the neuron for which it is largest."""
         most = self.sizes.sizes(a) * jnp.sqrt(self.stiff.values[-1])
         # Squares of 1e-20 are zero in float32.
-        inverse = jnp.where(most > 0, 1 / jnp.where(most > 0, most, 1), 0)
-        return jnp.linalg.norm(change * inverse[:, None]) / jnp.sqrt(self.problem.p)
+        shares = change * self._inverse(most)[:, None]
+        return jnp.max(jnp.linalg.norm(shares, axis=1))
+
+    def _inverse(self, sizes: Neurons) -> Neurons:
+        """0 for a neuron that is not there."""
+        return jnp.where(sizes > 0, 1 / jnp.where(sizes > 0, sizes, 1), 0)
 
     def rounding(self, sums: Examples) -> Scalar:
         """The error in ‖r‖ that no step can go below."""

@@ -18,8 +18,13 @@ T = TypeVar("T")
 # float64). Its entries are then looked up, several times quicker on a CPU than the
 # inner products are computed.
 _LARGEST_GRAM = 8192
-# Inputs whose cosine is within so many roundings of ±1 are collinear.
+# Collinear inputs agree to so many roundings. Their cosine alone cannot tell: in
+# float32 it is within 64 roundings of ±1 at any angle below 0.004.
 _ROUNDINGS = 64
+# But cosines this close to ±1 make two kinks of a neuron one for all that is computed.
+_UNRESOLVED = 2
+# Inputs are compared by their inner products with so many random directions.
+_MARKS = 8
 
 
 class Interactions(eqx.Module):
@@ -106,8 +111,16 @@ def directions(
     norms = inputs.norms
     present = norms > 0
     safe = jnp.where(present, norms, 1)
-    bound = 1 - _ROUNDINGS * jnp.finfo(norms.dtype).eps
+    eps = jnp.finfo(norms.dtype).eps
     slots = jnp.arange(len(norms), dtype=jnp.int32)
+    # Inputs without coordinates are what their inner products with all the others are.
+    rows = inputs.x if isinstance(inputs, DenseInputs) else gram
+    assert rows is not None
+    lengths = 1 if isinstance(inputs, DenseInputs) else safe[None, :]
+    rows = rows / safe[:, None] / lengths
+    many = (rows.shape[1], _MARKS)
+    marks = product(rows, jax.random.normal(jax.random.key(0), many, rows.dtype))
+    least = _ROUNDINGS * eps * jnp.sqrt(jnp.asarray(rows.shape[1], rows.dtype))
 
     def look(slot: Array) -> tuple[Array, Array]:
         if gram is None:
@@ -116,7 +129,12 @@ def directions(
         else:
             row = gram[slot]
         cosines = row / safe[slot] / safe
-        found = jnp.argmax(jnp.abs(cosines) >= bound).astype(jnp.int32)
+        other = jnp.sign(cosines)[:, None] * marks[slot][None, :]
+        same = jnp.max(jnp.abs(marks - other), axis=1) <= least
+        same &= jnp.abs(cosines) >= 1 - _ROUNDINGS * eps
+        same |= jnp.abs(cosines) >= 1 - _UNRESOLVED * eps
+        # Itself, whatever its rounding.
+        found = jnp.argmax(same | (slots == slot)).astype(jnp.int32)
         return found, jnp.sign(cosines[found])
 
     first, sign = jax.lax.map(look, slots, batch_size=min(len(norms), 256))
