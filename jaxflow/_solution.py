@@ -78,13 +78,16 @@ class Solution(eqx.Module):
       between consecutive accepted steps), `loss_increases` (steps that raised the
       loss by more than rounding: none of a flow does), `balance_drift` (of
       a_j² − ‖w_j‖², relative, at the end). `EventFlow` adds `sliding_share` (pairs that
-      slide along their kinks at the end, as a share of all n p) and `origin_passes`
-      (how often a w_j came to zero, see there). `FilippovFlow` (by `GradientFlow()` on
-      correlated inputs too) adds `sliding_share`, `multiplier_residual` (how far the
-      multipliers of a step were from solving their equations, as a share of the largest
-      push on a pair of the neuron, at most), `estimated_error` (that of each accepted
-      step, of r relative to ‖r‖ or of the neurons relative to their sizes, added up)
-      and `overflow` (by how many the pairs of one neuron near their kinks exceeded
+      slide along their kinks at the end, as a share of all n p), `origin_passes` (how
+      often a w_j came to zero) and `forks`, see there. `FilippovFlow` (by
+      `GradientFlow()` on correlated inputs too) adds `sliding_share`,
+      `multiplier_residual` (how far the multipliers of a step were from solving their
+      equations, as a share of the largest push on a pair of the neuron, at most),
+      `estimated_error` (that of each accepted step, of r relative to ‖r‖ or of the
+      neurons relative to their sizes, added up; 1 and more where a neuron may be on
+      another way, since inputs are so nearly collinear that it may have passed between
+      them, or at one of those `forks`) and `overflow` (by how many the pairs of one
+      neuron near their kinks exceeded
       `sliding_candidates`, at most; they were then solved block by block).
     """
 
