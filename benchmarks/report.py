@@ -26,6 +26,9 @@ MODULES = (
     "scaling_n",
     "scaling_devices",
     "precision",
+    "accuracy",
+    "accuracy_at_size",
+    "flow",
     "figures",
 )
 

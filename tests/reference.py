@@ -1,5 +1,7 @@
 """Independent references: the equations of the paper in plain NumPy and SciPy."""
 
+import itertools
+
 import numpy as np
 from scipy.integrate import solve_ivp
 
@@ -117,3 +119,100 @@ def antipodal_flow(positive, negative, y, u, a, *, end):
             released += 1
         # A nudge, far below the tolerance, past the event that has been handled.
         state[j * m + i] = 1e-14 * side[j, i]
+
+
+def correlated_flow(x, y, w, a, *, end):
+    """(w, a, pairs that met their kink) at `end`, event by event, of inputs of which no
+    two are collinear.
+
+    Between events every pair is on a side of its kink or slides along it with the
+    multiplier that keeps it there. Where a pair comes to its kink, or a multiplier to 0
+    or 1, its neuron goes on in the one way that contradicts nothing: a pair that slides
+    has a multiplier in [0, 1], one that leaves its kink moves to the side it takes.
+    """
+    (n, d), p = x.shape, len(a)
+    t, state, met = 0.0, np.concatenate([w.ravel(), a]), 0
+    side = np.where(w @ x.T > 0, 1, -1)
+
+    def multipliers(on, gain, slides):
+        # K_SS (g λ)_S = −(K (g on))_S
+        lam = np.where(on > 0, 1.0, 0.0)
+        at = np.flatnonzero(slides)
+        others = x[at] @ ((gain * lam * ~slides) @ x)
+        lam[at] = np.linalg.solve(x[at] @ x[at].T, -others) / gain[at]
+        return lam
+
+    def parts(state):
+        w, a = state[: p * d].reshape(p, d), state[p * d :]
+        z = w @ x.T
+        on = np.where(side > 0, z, 0)
+        r = y - a @ on / p
+        gain = a[:, None] * r / n
+        lam = np.array([multipliers(side[j], gain[j], side[j] == 0) for j in range(p)])
+        return z, gain, lam, on @ r / n
+
+    def field(_, state):
+        _, gain, lam, slope = parts(state)
+        return np.concatenate([((gain * lam) @ x).ravel(), slope])
+
+    def meets_its_kink(_, state):
+        return np.min(np.where(side == 0, 1, parts(state)[0] * side))
+
+    def leaves_its_kink(_, state):
+        lam = parts(state)[2]
+        return np.min(np.where(side == 0, np.minimum(lam, 1 - lam), 1))
+
+    def goes_on(gain, side, open_pairs, leaves):
+        """`leaves`: a pair of `open_pairs` and the side that its multiplier has come
+        to, or none."""
+        for ways in itertools.product((1, -1, 0), repeat=len(open_pairs)):
+            new = side.copy()
+            new[open_pairs] = ways
+            try:
+                lam = multipliers(new, gain, new == 0)
+            except np.linalg.LinAlgError:
+                continue
+            speed = (x @ ((gain * lam) @ x))[open_pairs]
+            lam = lam[open_pairs]
+            held = (lam > 0) & (lam < 1) & (gain[open_pairs] < 0)
+            sound = np.where(np.array(ways) == 0, held, speed * ways > 0)
+            for i, way in leaves:
+                sound[open_pairs == i] = new[i] == way
+            if all(sound):
+                return new
+        raise ArithmeticError("the flow does not go on in one way")
+
+    events = (meets_its_kink, leaves_its_kink)
+    for event in events:
+        vars(event).update(terminal=True, direction=-1)
+    while True:
+        solution = solve_ivp(
+            field,
+            (t, end),
+            state,
+            method="DOP853",
+            rtol=1e-11,
+            atol=1e-14,
+            events=events,
+        )
+        t, state = solution.t[-1], solution.y[:, -1]
+        if solution.status == 0:
+            return state[: p * d].reshape(p, d), state[p * d :], met
+        z, gain, lam, _ = parts(state)
+        if len(solution.t_events[0]):
+            j, i = np.unravel_index(
+                np.argmin(np.where(side == 0, np.inf, z * side)), side.shape
+            )
+            met, leaves = met + 1, []
+        else:
+            inside = np.where(side == 0, np.minimum(lam, 1 - lam), np.inf)
+            j, i = np.unravel_index(np.argmin(inside), side.shape)
+            leaves = [(i, 1 if lam[j, i] > 0.5 else -1)]
+        side = side.copy()
+        at_kinks = np.union1d(np.flatnonzero(side[j] == 0), i)
+        side[j] = goes_on(gain[j], side[j], at_kinks, leaves)
+        # A nudge, far below the tolerance, past the event that has been handled.
+        w = state[: p * d].reshape(p, d)
+        w[j] += np.linalg.pinv(x[at_kinks]) @ (
+            1e-13 * side[j, at_kinks] - x[at_kinks] @ w[j]
+        )
