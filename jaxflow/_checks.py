@@ -228,8 +228,9 @@ def check_flag(name: str, value: Any) -> bool:
 def check_kind(name: str, value: Any, kind: type, example: str) -> None:
     """`value` is of one of our classes."""
     if not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
         raise ValueError(
-            f"{name} must be a {kind.__name__}, such as {example}; got "
+            f"{name} must be {article} {kind.__name__}, such as {example}; got "
             f"{type(value).__name__}."
         )
 

@@ -43,7 +43,7 @@ class Dataset(eqx.Module):
 
     def __init__(self, x: ArrayLike | AbstractInputs, y: ArrayLike):
         given_as_array = not isinstance(x, AbstractInputs)
-        inputs: Any = x if isinstance(x, AbstractInputs) else DenseInputs(x)
+        inputs: Any = x.bare() if isinstance(x, AbstractInputs) else DenseInputs(x)
         targets = as_float_array("y", y, 1)
         if targets.shape[0] != inputs.num_examples:
             raise ValueError(

@@ -29,9 +29,15 @@ import numpy as np
 from jax.experimental.sparse.linalg import lobpcg_standard
 from jaxtyping import Array, Float
 
-from .._checks import as_float_array, check_positive, is_concrete
+from .._checks import (
+    as_float_array,
+    as_scalar,
+    check_positive,
+    check_whole,
+    is_concrete,
+)
 from .._linalg import extend, product
-from .._types import ArrayLike, Examples, Neurons, Pairs, Scalar, Weights
+from .._types import ArrayLike, Examples, Neurons, Number, Pairs, Scalar, Weights
 
 # Up to this many examples a full eigenvalue decomposition is the quickest exact way to
 # the spectral norm of the interactions; above it LOBPCG finds the two ends.
@@ -58,6 +64,21 @@ class AbstractInputs(eqx.Module):
     @abc.abstractmethod
     def norms(self) -> Examples:
         """‖x_i‖, shape (n,)."""
+
+    @property
+    def dimension(self) -> int | None:
+        """d, where it is known. Only some laws of the weights depend on it."""
+        return None
+
+    @property
+    def frame_size(self) -> int:
+        """How many coordinates `on_frame` takes."""
+        return self.num_coordinates
+
+    def on_frame(self, coordinates: Weights) -> Pairs:
+        """z_ji of vectors that are given by their coordinates in an orthonormal basis
+        of a space which holds the inputs, (p, `frame_size`) -> (p, n)."""
+        return self.preactivations(coordinates)
 
     @abc.abstractmethod
     def preactivations(self, weights: Weights) -> Pairs:
@@ -101,6 +122,29 @@ class AbstractInputs(eqx.Module):
     def padded(self, n: int, p: int) -> "AbstractInputs":
         """These inputs with zero vectors appended, up to n; what is stored per neuron
         with zeros, up to p."""
+
+    def bare(self) -> "AbstractInputs":
+        """These inputs without what only laws of the weights want to know: the
+        dimension, and a factor of K."""
+        return self
+
+    def with_bias(self, size: Number) -> "AbstractInputs":
+        """The inputs (x_i, b) in R^{d+1}: a network of these has biases (footnote 1 of
+        the paper), neuron j the bias b w_{j,d+1}.
+
+            data = jaxflow.Dataset(jaxflow.DenseInputs(x).with_bias(0.1), y)
+
+        K_ik becomes x_i·x_k + b², exactly. Dense inputs stay dense, with a last column
+        b. All others become `GramInputs`, orthogonal ones too, since they are not
+        orthogonal any more: n² numbers are stored then.
+
+        - `size`: b > 0, one number. Assumption 2 wants it small.
+
+        Raises a ValueError when `size` is not a positive finite number.
+        """
+        b = as_scalar("size", size).astype(self.dtype)
+        frame = self.on_frame(jnp.eye(self.frame_size, dtype=self.dtype)).T
+        return _gram_with_bias(self, b, _with_column(frame, b))
 
     def adjoint_squared_norms(self, cotangent: Pairs) -> Neurons:
         """‖Σ_i C_ji x_i‖² in R^d, shape (p,)."""
@@ -163,6 +207,10 @@ class DenseInputs(AbstractInputs):
         return self.x.shape[1]
 
     @property
+    def dimension(self) -> int:
+        return self.x.shape[1]
+
+    @property
     def norms(self) -> Examples:
         return jnp.linalg.norm(self.x, axis=1)
 
@@ -177,6 +225,10 @@ class DenseInputs(AbstractInputs):
 
     def padded(self, n: int, p: int) -> "AbstractInputs":
         return eqx.tree_at(lambda s: s.x, self, extend(self.x, 0, n))
+
+    def with_bias(self, size: Number) -> "DenseInputs":
+        b = as_scalar("size", size).astype(self.dtype)
+        return DenseInputs(_with_column(self.x, b))
 
     def gram(self) -> Float[Array, "n n"]:
         return product(self.x, self.x.T)
@@ -222,15 +274,32 @@ class GramInputs(_AbstractGram):
     **Arguments:**
 
     - `gram`: K = XᵀX, shape (n, n), symmetric positive semidefinite.
+    - `dimension`: d, for laws that depend on it; a run does not.
+    - `factor`: F, shape (n, m), with K = F Fᵀ, if it is known. Directions are then
+      drawn without an eigenvalue decomposition of K.
 
     Raises a ValueError when `gram` is not a square symmetric matrix of finite numbers
     with a positive diagonal.
     """
 
     matrix: Float[Array, "n n"]
+    factor: Float[Array, "n m"] | None
+    dimension: int | None = eqx.field(static=True, default=None)
 
-    def __init__(self, gram: ArrayLike):
+    def __init__(
+        self,
+        gram: ArrayLike,
+        dimension: int | None = None,
+        factor: ArrayLike | None = None,
+    ):
         self.matrix = as_float_array("gram", gram, 2)
+        self.factor = None if factor is None else as_float_array("factor", factor, 2)
+        self.dimension = _as_dimension(dimension, 1)
+        if self.factor is not None and self.factor.shape[0] != self.matrix.shape[0]:
+            raise ValueError(
+                f"factor must be (n, m) for gram {self.matrix.shape}, got shape "
+                f"{self.factor.shape}."
+            )
         if self.matrix.shape[0] != self.matrix.shape[1]:
             raise ValueError(
                 f"gram must be square (n, n), got shape {self.matrix.shape}. "
@@ -241,6 +310,8 @@ class GramInputs(_AbstractGram):
             diagonal = np.diag(matrix)
             _check_no_zero_input(diagonal)
             check_positive("the diagonal of gram", diagonal)
+        # With a factor K is what it has to be, up to rounding.
+        if is_concrete(self.matrix) and factor is None:
             slack = 64 * np.finfo(matrix.dtype).eps * np.max(diagonal)
             if not np.all(np.abs(matrix - matrix.T) <= slack):
                 raise ValueError("gram must be symmetric: gram[i, k] == gram[k, i].")
@@ -250,6 +321,44 @@ class GramInputs(_AbstractGram):
                     "gram must be positive semidefinite, but some |gram[i, k]| exceeds "
                     "sqrt(gram[i, i] gram[k, k])."
                 )
+
+    @property
+    def frame_size(self) -> int:
+        if self.factor is not None:
+            return self.factor.shape[1]
+        return min(self.num_examples, self.dimension or self.num_examples)
+
+    def on_frame(self, coordinates: Weights) -> Pairs:
+        return product(coordinates, self.root().T)
+
+    def bare(self) -> "GramInputs":
+        if self.dimension is None and self.factor is None:
+            return self
+        return GramInputs(self.matrix)
+
+    def with_bias(self, size: Number) -> "GramInputs":
+        b = as_scalar("size", size).astype(self.dtype)
+        # A factor that is not known is left for those who need it.
+        factor = None if self.factor is None else _with_column(self.factor, b)
+        return _gram_with_bias(self, b, factor)
+
+    def root(self) -> Float[Array, "n m"]:
+        """F with K = F Fᵀ; m = min(n, d) where it has to be found.
+
+        Raises a ValueError where the inputs do not fit into the dimension.
+        """
+        if self.factor is not None:
+            return self.factor
+        values, vectors = jnp.linalg.eigh(self.matrix)
+        eps = jnp.finfo(values.dtype).eps
+        rank = values > values[-1] * self.num_examples * eps
+        if is_concrete(rank) and np.sum(rank) > self.frame_size:
+            raise ValueError(
+                f"the Gram matrix has rank {np.sum(rank)}: its inputs do not fit into "
+                f"dimension d = {self.dimension}."
+            )
+        root = vectors * jnp.sqrt(jnp.maximum(values, 0))[None, :]
+        return root[:, -self.frame_size :]
 
     def preactivations(self, weights: Weights) -> Pairs:
         return weights
@@ -314,15 +423,19 @@ class OrthogonalInputs(AbstractInputs):
     **Arguments:**
 
     - `norms`: ‖x_i‖, shape (n,), positive. Orthonormal inputs are `jnp.ones(n)`.
+    - `dimension`: d ≥ n, for laws that depend on it; a run does not.
 
-    Raises a ValueError when a norm is not a positive finite number.
+    Raises a ValueError when a norm is not a positive finite number, or the dimension
+    holds fewer orthogonal inputs.
     """
 
     lengths: Examples
+    dimension: int | None = eqx.field(static=True, default=None)
 
-    def __init__(self, norms: ArrayLike):
+    def __init__(self, norms: ArrayLike, dimension: int | None = None):
         self.lengths = as_float_array("norms", norms, 1)
         check_positive("norms", self.lengths)
+        self.dimension = _as_dimension(dimension, self.num_coordinates)
 
     @property
     def num_examples(self) -> int:
@@ -335,6 +448,9 @@ class OrthogonalInputs(AbstractInputs):
     @property
     def norms(self) -> Examples:
         return self.lengths
+
+    def bare(self) -> "OrthogonalInputs":
+        return self if self.dimension is None else OrthogonalInputs(self.lengths)
 
     def preactivations(self, weights: Weights) -> Pairs:
         return weights * self.lengths[None, :]
@@ -375,16 +491,23 @@ class AntipodalInputs(AbstractInputs):
 
     - `positive`: ρ⁺, shape (m,), positive.
     - `negative`: ρ⁻, shape (m,), positive.
+    - `dimension`: d ≥ m, for laws that depend on it; a run does not.
 
-    Raises a ValueError when a norm is not a positive finite number or the two lengths
-    disagree.
+    Raises a ValueError when a norm is not a positive finite number, the two lengths
+    disagree, or the dimension holds fewer orthogonal pairs.
     """
 
     positive: Float[Array, " m"]
     negative: Float[Array, " m"]
+    dimension: int | None = eqx.field(static=True, default=None)
     blocks: ClassVar[int] = 2
 
-    def __init__(self, positive: ArrayLike, negative: ArrayLike):
+    def __init__(
+        self,
+        positive: ArrayLike,
+        negative: ArrayLike,
+        dimension: int | None = None,
+    ):
         self.positive = as_float_array("positive", positive, 1)
         self.negative = as_float_array("negative", negative, 1)
         if self.positive.shape != self.negative.shape:
@@ -394,6 +517,7 @@ class AntipodalInputs(AbstractInputs):
             )
         check_positive("positive", self.positive)
         check_positive("negative", self.negative)
+        self.dimension = _as_dimension(dimension, self.num_coordinates)
 
     @property
     def num_examples(self) -> int:
@@ -406,6 +530,11 @@ class AntipodalInputs(AbstractInputs):
     @property
     def norms(self) -> Examples:
         return jnp.concatenate([self.positive, self.negative])
+
+    def bare(self) -> "AntipodalInputs":
+        if self.dimension is None:
+            return self
+        return AntipodalInputs(self.positive, self.negative)
 
     def preactivations(self, weights: Weights) -> Pairs:
         return jnp.concatenate(
@@ -445,6 +574,31 @@ class AntipodalInputs(AbstractInputs):
 
     def interaction(self) -> Scalar:
         return jnp.max(self.positive * self.negative)
+
+
+def _with_column(rows: Float[Array, "n m"], b: Scalar) -> Float[Array, "n m+1"]:
+    column = jnp.broadcast_to(b, (rows.shape[0], 1)).astype(rows.dtype)
+    return jnp.concatenate([rows, column], axis=1)
+
+
+def _gram_with_bias(
+    inputs: AbstractInputs, b: Scalar, factor: Float[Array, "n m"] | None
+) -> GramInputs:
+    dimension = None if inputs.dimension is None else inputs.dimension + 1
+    return GramInputs(inputs.gram() + b**2, dimension, factor)
+
+
+def _as_dimension(dimension: Any, least: int) -> int | None:
+    """`dimension` as an integer that holds `least` orthogonal directions."""
+    if dimension is None:
+        return None
+    dimension = check_whole("dimension", dimension)
+    if dimension < least:
+        raise ValueError(
+            f"dimension = {dimension} holds no more orthogonal directions than that, "
+            f"but the inputs have {least}."
+        )
+    return dimension
 
 
 def _check_no_zero_input(sizes: np.ndarray) -> None:
