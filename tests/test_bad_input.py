@@ -340,7 +340,7 @@ CASES = [
     Case("sample_problem", lambda: sample_problem(d=2**70), "d must be at most 9007"),
     Case("sample_problem", lambda: sample_problem(inputs="cube"), "'sphere'.*'cube'"),
     Case("sample_problem", lambda: sample_problem(targets="x"), "'uniform'.*'x'"),
-    Case("sample_problem", lambda: sample_problem(init="he"), "'gaussian'.*'he'"),
+    Case("sample_problem", lambda: sample_problem(init="hi"), "'gaussian'.*'hi'"),
     Case("sample_problem", lambda: sample_problem(inputs=X), "inputs must be one of"),
     Case("sample_problem", lambda: sample_problem(init=NETWORK), "init must be one of"),
     Case("sample_problem", lambda: sample_problem(dtype=int), "floating point"),
@@ -470,6 +470,12 @@ CASES = [
         "Initialisation",
         lambda: jaxflow.Initialisation(scale=[1.0, 2.0]),
         "scale.*one number",
+    ),
+    Case(
+        "Initialisation",
+        lambda: sample_problem(init=jaxflow.Initialisation(scale=1e-40), dtype="f4"),
+        "scale must be a number that float32 can hold, between 1.18e-38",
+        small=True,
     ),
     Case("GroupInitialisation", lambda: jaxflow.GroupInitialisation(0.0), "cosine"),
     Case(

@@ -142,7 +142,7 @@ class Config:
 
     def init(self) -> Any:
         if self.protocol == "released":
-            law = jaxflow.Initialisation(first_layer="uniform", scale=0.01)
+            law = jaxflow.Initialisation(first_layer="uniform", first_layer_scale=0.01)
             return CoveredInitialisation(law)
         return "gaussian"
 

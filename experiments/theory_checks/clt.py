@@ -76,7 +76,7 @@ def case(
 
 def check(size: Size, key: Any) -> list[Row]:
     appendix = jaxflow.Initialisation()
-    large = jaxflow.Initialisation(second_layer="balanced", scale=6.0)
+    large = jaxflow.Initialisation(second_layer="balanced", first_layer_scale=6.0)
     cases: dict[str, tuple[str, int, Any]] = {
         "orthogonal": ("orthogonal", 64, appendix),
     }

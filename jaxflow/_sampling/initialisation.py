@@ -36,28 +36,43 @@ InitLaw = Callable[[PRNGKeyArray, Dataset, int, int], Network]
 
 # Weights whose law has no simple projection are drawn this many coordinates at a time.
 _BLOCK = 65_536
+_SECOND_LAYERS = ("exponential", "balanced", "gaussian", "uniform")
 
 
 class Initialisation(eqx.Module):
-    """Independent neurons: a law of w, and a given ‖w‖.
+    """Independent neurons: a law of w, and a law of a.
+
+        init = jaxflow.Initialisation(second_layer="balanced", scale=1e-8)
+        data, network = jaxflow.sample_problem(key, n=20, d=50, init=init)
 
     **Arguments:**
 
     - `first_layer`: "gaussian" (w ~ N(0, I/d)) or "uniform" (coordinates ~ U(±1/√d)).
     - `second_layer`: "exponential" (|a| − ‖w‖ ~ Exp(1), which satisfies Assumption 1)
-      or "balanced" (|a| = ‖w‖); signs are fair coins.
-    - `scale`: w is multiplied by it after a is drawn.
+      or "balanced" (|a| = ‖w‖), with signs that are fair coins; "gaussian"
+      (a ~ N(0, 1/p)) or "uniform" (a ~ U(±1/√p)), which do not look at w and break
+      Assumption 1 (|a| ≥ ‖w‖; footnote 3).
+    - `scale`: both w and a are multiplied by it. A small one starts near the saddle at
+      the origin; 1e-20 works in float32 too. (There ‖w‖² underflows, and is 0 where
+      a network stores it.) `scale=p**0.5` gives the flow of a network without the
+      factor 1/p whose weights have these laws.
+    - `first_layer_scale`: w alone is multiplied by it too, after a is drawn.
+
+    Raises a ValueError when a name is unknown, or a scale is not a positive number that
+    the precision of the data holds.
     """
 
     first_layer: str = eqx.field(static=True, default="gaussian")
     second_layer: str = eqx.field(static=True, default="exponential")
     scale: float = eqx.field(static=True, default=1.0)
+    first_layer_scale: float = eqx.field(static=True, default=1.0)
 
     def __check_init__(self) -> None:
         check_choice("first_layer", self.first_layer, ("gaussian", "uniform"))
-        check_choice("second_layer", self.second_layer, ("exponential", "balanced"))
-        check_single("scale", self.scale)
-        check_positive("scale", self.scale)
+        check_choice("second_layer", self.second_layer, _SECOND_LAYERS)
+        for name in ("scale", "first_layer_scale"):
+            check_single(name, getattr(self, name))
+            check_positive(name, getattr(self, name))
 
     def __call__(self, key: PRNGKeyArray, data: Dataset, d: int, p: int) -> Network:
         return self.draw(key, data, d, p, None)
@@ -73,6 +88,7 @@ class Initialisation(eqx.Module):
         """`factor`: for Gram inputs, a known F with K = F Fᵀ."""
         w_key, rest_key, size_key, sign_key = jax.random.split(key, 4)
         inputs, dtype = data.inputs, data.targets.dtype
+        w_scale = self._scale_of_w(dtype)
         if isinstance(inputs, DenseInputs):
             w = self._rows(w_key, p, inputs.num_coordinates, dtype)
             norms = jnp.sum(w**2, axis=1)
@@ -85,13 +101,39 @@ class Initialisation(eqx.Module):
             norms = jnp.sum(stored**2, axis=1) + outside
             if factor is not None:
                 stored = product(stored, factor.T)
-        sizes = jnp.sqrt(norms)
+        a = self.scale * self._second_layer(size_key, sign_key, jnp.sqrt(norms))
+        if isinstance(inputs, DenseInputs):
+            return Network(w_scale * stored, a)
+        return Network(w_scale * stored, a, w_scale * w_scale * norms)
+
+    def _scale_of_w(self, dtype: Any) -> float:
+        scale = self.scale * self.first_layer_scale
+        limits = jnp.finfo(dtype)
+        least, most = float(limits.tiny), float(limits.max)
+        for name, value in (("scale", self.scale), ("the scale of w", scale)):
+            if not least <= value <= most:
+                raise ValueError(
+                    f"{name} must be a number that {jnp.dtype(dtype)} can hold, "
+                    f"between {least:.3g} and {most:.3g}, got {value:.3g}."
+                )
+        return scale
+
+    def _second_layer(
+        self, size_key: PRNGKeyArray, sign_key: PRNGKeyArray, sizes: Neurons
+    ) -> Neurons:
+        """a, given ‖w‖."""
+        p, dtype = sizes.shape[0], sizes.dtype
+        if self.second_layer == "gaussian":
+            normal = draw_numbers(jax.random.normal, size_key, (p,), dtype)
+            return normal / math.sqrt(p)
+        if self.second_layer == "uniform":
+            bound = 1 / math.sqrt(p)
+            return draw_numbers(
+                jax.random.uniform, size_key, (p,), dtype, -bound, bound
+            )
         if self.second_layer == "exponential":
             sizes = sizes + draw_numbers(jax.random.exponential, size_key, (p,), dtype)
-        a = sizes * draw_numbers(jax.random.rademacher, sign_key, (p,), dtype)
-        if isinstance(inputs, DenseInputs):
-            return Network(self.scale * stored, a)
-        return Network(self.scale * stored, a, self.scale**2 * norms)
+        return sizes * draw_numbers(jax.random.rademacher, sign_key, (p,), dtype)
 
     def _rows(self, key: PRNGKeyArray, p: int, d: int, dtype: Any) -> Array:
         if self.first_layer == "gaussian":
@@ -245,6 +287,9 @@ INITIALISATIONS: dict[str, Initialisation] = {
     "gaussian": Initialisation(),
     "uniform": Initialisation(first_layer="uniform"),
     "balanced": Initialisation(second_layer="balanced"),
+    "small": Initialisation(second_layer="balanced", scale=1e-3),
+    "he": Initialisation(second_layer="gaussian", scale=math.sqrt(2)),
+    "pytorch": Initialisation(first_layer="uniform", second_layer="uniform"),
 }
 
 

@@ -428,6 +428,7 @@ def test_what_is_described():
             "first_layer": "gaussian",
             "second_layer": "exponential",
             "scale": 1.0,
+            "first_layer_scale": 1.0,
         },
     }
     loop: list = []

@@ -27,7 +27,7 @@ def test_every_example_is_correctly_activated(inputs):
 
 
 def test_it_is_the_first_draw_that_will_do():
-    law = jaxflow.Initialisation(scale=0.01)
+    law = jaxflow.Initialisation(first_layer_scale=0.01)
     data = jaxflow.sample_problem(jax.random.key(1), n=20, d=40)[0]
     later = 0
     for seed in range(8):

@@ -171,17 +171,3 @@ def test_dtype_and_seeds():
         jax.tree.leaves((data, network)), jax.tree.leaves(again), strict=True
     ):
         assert np.array_equal(one, two)
-
-
-def test_scale_multiplies_w_after_a_is_drawn():
-    plain, scaled = (
-        jaxflow.sample_problem(
-            jax.random.key(0), n=10, d=20, p=3, init=jaxflow.Initialisation(scale=scale)
-        )[1]
-        for scale in (1.0, 0.01)
-    )
-    assert_allclose(scaled.w, 0.01 * plain.w)
-    assert_allclose(scaled.a, plain.a)
-    assert scaled.squared_norm is not None
-    assert plain.squared_norm is not None
-    assert_allclose(scaled.squared_norm, 1e-4 * plain.squared_norm)
