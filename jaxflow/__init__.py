@@ -46,12 +46,14 @@ from ._problem.tangent_kernel import tangent_kernel as tangent_kernel
 from ._sampling.covered_initialisation import (
     CoveredInitialisation as CoveredInitialisation,
 )
+from ._sampling.directions import sample_preactivations as sample_preactivations
 from ._sampling.initialisation import GroupInitialisation as GroupInitialisation
 from ._sampling.initialisation import Initialisation as Initialisation
 from ._sampling.inputs import sample_inputs as sample_inputs
 from ._sampling.problem import sample_problem as sample_problem
 from ._sampling.targets import group_targets as group_targets
 from ._sampling.targets import uniform_targets as uniform_targets
+from ._sampling.teacher import TeacherTargets as TeacherTargets
 from ._sampling.width_rule import width_rule as width_rule
 
 # One run, what is seen of it, when it ends and how.

@@ -26,6 +26,7 @@ W, A = np.ones((2, 3)), np.ones(2)
 DATA, NETWORK = jaxflow.Dataset(X, Y), jaxflow.Network(W, A)
 NARROW = jaxflow.Network(np.ones((2, 4)), A)
 ORTHOGONAL = jaxflow.Dataset(jaxflow.OrthogonalInputs([1.0, 2.0]), [1.0, -1.0])
+GRAM = jaxflow.GramInputs(np.eye(3), dimension=5)
 FLOW, DESCENT = jaxflow.GradientFlow(), jaxflow.GradientDescent()
 KEY = jax.random.key(0)
 KEYS = jax.random.split(KEY, 3)
@@ -341,7 +342,50 @@ CASES = [
     Case("sample_problem", lambda: sample_problem(inputs="cube"), "'sphere'.*'cube'"),
     Case("sample_problem", lambda: sample_problem(targets="x"), "'uniform'.*'x'"),
     Case("sample_problem", lambda: sample_problem(init="hi"), "'gaussian'.*'hi'"),
-    Case("sample_problem", lambda: sample_problem(inputs=X), "inputs must be one of"),
+    Case("sample_problem", lambda: sample_problem(inputs=3), "inputs must be one of"),
+    Case("sample_problem", lambda: sample_problem(n=None), "n must be given"),
+    Case("sample_problem", lambda: sample_problem(d=None), "d must be given"),
+    Case("sample_problem", lambda: sample_problem(bias=-1.0), "bias must be non-neg"),
+    Case("sample_problem", lambda: sample_problem(bias=[0.1]), "bias must be one num"),
+    Case(
+        "sample_problem",
+        lambda: sample_problem(inputs=X),
+        "inputs holds 3 examples, but n = 4 was given. Leave n out",
+    ),
+    Case(
+        "sample_problem",
+        lambda: sample_problem(n=3, inputs=X),
+        "inputs lies in dimension 3, but d = 8 was given. Leave d out",
+    ),
+    Case(
+        "sample_problem",
+        lambda: sample_problem(n=None, d=None, inputs=X, targets=np.ones(4)),
+        "inputs holds 3 examples but targets holds 4",
+    ),
+    Case(
+        "sample_problem",
+        lambda: sample_problem(
+            n=None, d=None, inputs=jaxflow.OrthogonalInputs(Y), targets=Y
+        ),
+        "d must be given, unless",
+    ),
+    Case(
+        "sample_problem",
+        lambda: sample_problem(n=None, d=2, inputs=jaxflow.OrthogonalInputs(Y)),
+        "dimension = 2 holds.*the inputs have 3",
+        small=True,
+    ),
+    Case("sample_problem", lambda: sample_problem(targets=Y), "targets holds 3 exam"),
+    Case(
+        "sample_problem",
+        lambda: sample_problem(n=None, inputs=holed(X, 0.0), targets=Y),
+        r"x\[2\] is the zero vector",
+    ),
+    Case(
+        "sample_problem",
+        lambda: sample_problem(targets=lambda key, n, dtype: np.ones(n)),
+        r"\(key, inputs, dtype\).*got one \(key, n, dtype\).*inputs.num_examples",
+    ),
     Case("sample_problem", lambda: sample_problem(init=NETWORK), "init must be one of"),
     Case("sample_problem", lambda: sample_problem(dtype=int), "floating point"),
     Case("sample_problem", lambda: sample_problem(dtype="number"), "dtype.*'number'"),
@@ -445,6 +489,62 @@ CASES = [
         "uniform_targets", lambda: jaxflow.uniform_targets(KEY, -4, float), "n must be"
     ),
     Case("uniform_targets", lambda: jaxflow.uniform_targets(KEY, 4, int), "floating"),
+    Case("TeacherTargets", lambda: jaxflow.TeacherTargets(0), "width must be at least"),
+    Case(
+        "TeacherTargets", lambda: jaxflow.TeacherTargets(2.0), "width must be an integ"
+    ),
+    Case(
+        "TeacherTargets",
+        lambda: jaxflow.TeacherTargets(2, first_layer="he"),
+        "first_layer must be one of 'gaussian', 'orthogonal'; got 'he'",
+    ),
+    Case(
+        "TeacherTargets",
+        lambda: jaxflow.TeacherTargets(2, second_layer=None),
+        "second_layer must be an array of numbers, got NoneType",
+    ),
+    Case(
+        "TeacherTargets",
+        lambda: jaxflow.TeacherTargets(2, first_layer=X),
+        r"first_layer must have one row for each of the 2 neurons, got shape \(3, 3\)",
+    ),
+    Case(
+        "TeacherTargets",
+        lambda: jaxflow.TeacherTargets(2, noise=-1.0),
+        "noise must be non-negative",
+    ),
+    Case(
+        "TeacherTargets",
+        lambda: jaxflow.TeacherTargets(2)(KEY, X, float),
+        "inputs must be an AbstractInputs, such as jaxflow.DenseInputs",
+    ),
+    Case(
+        "TeacherTargets",
+        lambda: jaxflow.TeacherTargets(3, first_layer=X)(KEY, GRAM, float),
+        r"d = 5, got shape \(3, 3\)",
+        small=True,
+    ),
+    Case(
+        "TeacherTargets",
+        lambda: jaxflow.TeacherTargets(6, first_layer="orthogonal")(KEY, GRAM, float),
+        "d = 5 holds at most 5 orthogonal directions, but 6",
+        small=True,
+    ),
+    Case(
+        "sample_preactivations",
+        lambda: jaxflow.sample_preactivations(KEY, GRAM, 0),
+        "directions must be at least 1",
+    ),
+    Case(
+        "sample_preactivations",
+        lambda: jaxflow.sample_preactivations(KEY, X, 2),
+        "inputs must be an AbstractInputs",
+    ),
+    Case(
+        "sample_preactivations",
+        lambda: jaxflow.sample_preactivations(KEY, ORTHOGONAL.inputs, np.ones((2, 1))),
+        r"directions of shape \(2, 1\) lie in dimension 1, but the inputs span up to 2",
+    ),
     Case("group_targets", lambda: jaxflow.group_targets([2.0]), r"\+1 or −1"),
     Case(
         "group_targets", lambda: jaxflow.group_targets([1.0], [-1.0]), "sizes must be"
@@ -555,6 +655,13 @@ CASES = [
             ({"key": SHORT_KEY}, "key must be one key"),
             ({"n": -3}, "n must be at least 1, got -3"),
             ({"n": [4, 4]}, "must not repeat"),
+            ({"n": None}, "n must be given"),
+            ({"n": [3, 4], "inputs": X}, r"inputs holds 3 .*n = \[3, 4\] was given"),
+            ({"n": 3, "d": [3, 8], "inputs": X}, r"dimension 3, but d = \[3, 8\]"),
+            ({"targets": Y}, "targets holds 3 examples, but n = 4 was given"),
+            ({"n": 3, "targets": 0 * Y}, "y must not be all zeros"),
+            ({"targets": lambda key, n, dtype: Y}, r"law \(key, inputs, dtype\)"),
+            ({"bias": "a"}, "bias must be a"),
             ({"n": []}, "n must hold at least one number"),
             ({"n": [3, 4], "d": [8, 9, 10], "grid": "zip"}, "equal lengths"),
             ({"d": 2**70}, "d must be at most 4294967295"),
@@ -985,7 +1092,7 @@ def test_a_law_is_cast_to_the_precision_that_was_asked_for():
     data, network = sample_problem(
         dtype="float32",
         inputs=lambda key, n, d, dtype: np.eye(n, d),
-        targets=lambda key, n, dtype: np.arange(1, n + 1),
+        targets=lambda key, inputs, dtype: np.arange(1, inputs.num_examples + 1),
         init=lambda key, data, d, p: jaxflow.Network(np.ones((p, d)), np.ones(p)),
     )
     assert data.inputs.dtype == data.targets.dtype == network.w.dtype == np.float32

@@ -91,8 +91,8 @@ def counterexample(size: Size, key: Any) -> dict[str, float]:
     }
 
 
-def positive_targets(key: Any, n: int, dtype: Any) -> Any:
-    return jax.random.uniform(key, (n,), dtype, 1, 2)
+def positive_targets(key: Any, inputs: Any, dtype: Any) -> Any:
+    return jax.random.uniform(key, (inputs.num_examples,), dtype, 1, 2)
 
 
 def least_width(n: float, epsilon: float) -> int:

@@ -29,7 +29,7 @@ from .._observables import Observable
 from .._problem.dataset import Dataset
 from .._problem.network import Network
 from .._sampling.initialisation import INITIALISATIONS
-from .._sampling.targets import TARGET_LAWS
+from .._sampling.teacher import TARGET_LAWS
 from .._stops import AbstractStop
 from ..records._config import CONFIG, has_config, read_config
 from ..records._inside import folder_path
@@ -53,7 +53,7 @@ PACKAGES = ("jax", "jaxlib", "jaxflow")
 class Configuration:
     """What decides what a run is, but not which runs there are.
 
-    - `laws`: as `sample_problem` takes them, by its names.
+    - `laws`: as `sample_problem` takes them, by its names; with the size of the bias.
     - `methods`: as they run here, lean.
     - `cells`, `seeds`, `draw`: the plan, and (cell, seed) -> (data, network).
     """
@@ -81,6 +81,8 @@ class Configuration:
         named = {
             name: known[name].get(law, law) if isinstance(law, str) else law
             for name, law in laws.items()
+            # Folders without a bias do not mention it.
+            if name != "bias" or law
         }
         self.settings: dict[str, Any] = {
             "key": describe(jax.random.key_data(key)),

@@ -13,14 +13,27 @@ from jaxtyping import PRNGKeyArray
 
 from .._methods.base import AbstractMethod
 from .._problem.dataset import Dataset
-from .._problem.inputs import DenseInputs, OrthogonalInputs
+from .._problem.inputs import (
+    AbstractInputs,
+    AntipodalInputs,
+    DenseInputs,
+    GramInputs,
+    OrthogonalInputs,
+)
 from .._problem.network import Network
 from .._problem.size_buckets import bucket_size
 from .._sampling.covered_initialisation import CoveredInitialisation
+from .._sampling.fixed import FixedInputs
 from .._sampling.initialisation import INITIALISATIONS, Initialisation
-from .._sampling.inputs import check_room_for, draw_inputs
-from .._sampling.problem import sample_problem
-from .._sampling.targets import TARGET_LAWS, as_targets, uniform_targets
+from .._sampling.inputs import (
+    DRAWN_AS_ARRAYS,
+    check_room_for,
+    draw_inputs,
+    with_bias,
+)
+from .._sampling.problem import draw_targets, sample_problem
+from .._sampling.targets import uniform_targets
+from .._sampling.teacher import TARGET_LAWS, TeacherTargets
 from .._simulate import Run
 from .grid import Cell, Runs, check_run_numbers, run_key
 from .program import Program, Work, made_run, working_bytes
@@ -38,7 +51,7 @@ class PlanChecks:
     """Checks runs of an ensemble.
 
     - `key`, `laws`, `dtype`: of the problems; laws by the names that `sample_problem`
-      has for them.
+      has for them, and the size of the bias.
     - `observed`: whether there are observables, whose shapes depend on the size.
     - `memory`: bytes that may be used on each device, by `workers` batches at a time.
     - `in_folder`: whether the results are to be kept.
@@ -62,6 +75,13 @@ class PlanChecks:
         self._program, self._works = program, works
         self._memory, self._workers = memory, workers
         self._observed, self._in_folder = observed, in_folder
+        inputs = laws["inputs"]
+        # Whether the inputs may come as an array whose numbers are not known yet.
+        self._as_array = (
+            inputs in DRAWN_AS_ARRAYS
+            if isinstance(inputs, str)
+            else not isinstance(inputs, FixedInputs) or laws["bias"] > 0
+        )
 
     def check_missing(self, first: Cell, missing: Runs) -> None:
         """Checks the runs that are not done. `first`: a cell of which some are, whose
@@ -81,7 +101,7 @@ class PlanChecks:
             work = self._works[cell.method]
             method = work.dynamics.method
             stand_ins = largest.setdefault(self._kind(cell), [])
-            own = not _of_package(method) or callable(self._laws["inputs"])
+            own = not _of_package(method) or self._as_array
             if not (self._observed or own) and any(
                 checked.stands_for(cell, self._memory) for checked in stand_ins
             ):
@@ -126,14 +146,17 @@ class PlanChecks:
                 continue
             # Tracing all laws takes 50 ms for each size, and those of the package have
             # whatever `check_room_for` lets pass.
-            of = n, d if callable(inputs) else None
+            of = n, d
             if of not in seen and not self._data_have_any_size():
                 self._shapes(functools.partial(self._draw_data, n=n, d=d))
             seen.add(of)
 
     def _data_have_any_size(self) -> bool:
         targets = self._laws["targets"]
-        ours = targets == "uniform" or targets is uniform_targets
+        targets = TARGET_LAWS[targets] if isinstance(targets, str) else targets
+        ours = targets is uniform_targets or (
+            isinstance(targets, TeacherTargets) and targets.has_any_size
+        )
         return isinstance(self._laws["inputs"], str) and ours
 
     def _init_has_any_size(self, d: int, p: int) -> bool:
@@ -144,13 +167,14 @@ class PlanChecks:
 
     def _draw_data(self, key: PRNGKeyArray, n: int, d: int) -> Dataset:
         """With inputs of the package, what depends on the targets alone."""
-        inputs, targets = self._laws["inputs"], self._laws["targets"]
-        if callable(inputs):
-            sampled, _ = draw_inputs(inputs, key, n, d, self._dtype)
-        else:
-            sampled = OrthogonalInputs(jnp.ones(n, self._dtype))
-        law = TARGET_LAWS[targets] if isinstance(targets, str) else targets
-        drawn = as_targets(law(key, n, self._dtype), n, self._dtype)
+        inputs, dtype = self._laws["inputs"], self._dtype
+        sampled = (
+            draw_inputs(inputs, key, n, d, dtype)
+            if callable(inputs)
+            else _stand_in(inputs, n, d, dtype)
+        )
+        sampled = with_bias(sampled, self._laws["bias"])
+        drawn = draw_targets(self._laws["targets"], key, sampled, n, dtype)
         return Dataset(sampled, drawn)
 
     def _draw(
@@ -175,9 +199,9 @@ class PlanChecks:
 
         def made(key: PRNGKeyArray) -> Run | None:
             data, network = self._draw(key, cell.n, cell.d, cell.p, seed)
-            dense.append(isinstance(data.inputs, DenseInputs))
+            dense.append(isinstance(data.reduced, DenseInputs))
             # Of an array with so few rows the dataset finds a cheaper geometry.
-            if callable(self._laws["inputs"]) and dense[0] and cell.n <= 2 * cell.d:
+            if self._as_array and dense[0] and cell.n <= 2 * (cell.d + 1):
                 return None
             return made_run(data, network, method, cell.times)
 
@@ -194,6 +218,18 @@ class PlanChecks:
         need = (rows + working_bytes(run, method)) * self._workers
         check_room(need, self._memory, run, self._workers)
         return need
+
+
+def _stand_in(law: str, n: int, d: int, dtype: Any) -> AbstractInputs:
+    """Inputs of the geometry that the law of this name draws, which trace at once."""
+    ones = functools.partial(jnp.ones, dtype=dtype)
+    if law in ("orthogonal", "orthonormal"):
+        return OrthogonalInputs(ones(n), d)
+    if law == "antipodal":
+        return AntipodalInputs(ones(n // 2), ones(n // 2), d)
+    if law in DRAWN_AS_ARRAYS or n >= 2 * d:
+        return DenseInputs(ones((n, d)))
+    return GramInputs(ones((n, n)), d, ones((n, min(n, d))))
 
 
 class _Checked(NamedTuple):

@@ -13,10 +13,18 @@ from .._checks import as_folder, check_flag, check_positive, check_single, float
 from .._methods.base import Methods
 from .._observables import Observable
 from .._problem.dataset import Dataset
+from .._problem.inputs import AbstractInputs
 from .._problem.network import Network
+from .._sampling.fixed import (
+    cast_fixed,
+    fixed_inputs,
+    fixed_targets,
+    given_dtype,
+    sizes_of,
+)
 from .._sampling.initialisation import InitLaw
 from .._sampling.inputs import InputLaw
-from .._sampling.problem import check_laws, sample_problem
+from .._sampling.problem import check_bias, check_laws, sample_problem
 from .._sampling.targets import TargetLaw
 from .._simulate import check_observers, check_stops
 from .._stops import Stops
@@ -52,17 +60,18 @@ _NOTHING: Mapping[str, Observable] = MappingProxyType({})
 def simulate_ensemble(
     key: PRNGKeyArray,
     *,
-    n: Counts,
-    d: Counts,
+    n: Counts | None = None,
+    d: Counts | None = None,
     p: Counts | Callable[[int], int] | None = None,
     seeds: Counts,
     method: Methods,
     times: ArrayLike | Callable[[int, int, int], ArrayLike],
     stop: Stops = (),
     observe: Mapping[str, Observable] = _NOTHING,
-    inputs: str | InputLaw = "orthogonal",
-    targets: str | TargetLaw = "uniform",
+    inputs: str | InputLaw | ArrayLike | AbstractInputs = "orthogonal",
+    targets: str | TargetLaw | ArrayLike = "uniform",
     init: str | InitLaw = "gaussian",
+    bias: float = 0.0,
     epsilon: float = 0.05,
     dtype: DTypeLike | None = None,
     grid: str = "product",
@@ -82,6 +91,13 @@ def simulate_ensemble(
         )
         runs.loss.sel(n=1400).mean("seed")                       # (time,)
 
+    Of a data set of one's own, with networks that are random:
+
+        runs = jaxflow.simulate_ensemble(
+            jax.random.key(0), inputs=x, targets=y, p=[20, 40], seeds=25,
+            init="small", method=jaxflow.GradientFlow(rtol=1e-6), times=[0, 100, 200],
+        )
+
     Every run is what `simulate` makes of the problem that `sample_problem` draws with
     the key `run_key(key, n, d, p, seed)`: its numbers depend on nothing else, so more
     seeds or more n extend an ensemble. Several methods see the same problems.
@@ -89,16 +105,18 @@ def simulate_ensemble(
     **Which runs:**
 
     - `key`: a `jax.random.key`.
-    - `n`, `d`: examples and dimension, an integer or several.
+    - `n`, `d`: examples and dimension, an integer or several. Inputs and targets that
+      are given as arrays bring them along.
     - `p`: neurons: an integer, several, or a function of n. Left out, p is
       `width_rule(n, epsilon)`.
     - `seeds`: how many networks for each n, d, p, or which seeds (integers ≥ 0).
     - `grid`: "product" for all combinations of n, d and p, "zip" to take them side by
       side.
     - `method`: a method, or a mapping from labels to methods.
-    - `inputs`, `targets`, `init`, `epsilon`, `dtype`: see `sample_problem`. Laws of
-      your own are traced for their shapes before anything is drawn, so they must not
-      keep arrays of jax from one call to the next.
+    - `inputs`, `targets`, `init`, `bias`, `epsilon`, `dtype`: see `sample_problem`,
+      which has the signatures of the laws. Laws see the sizes of the run, without the
+      zeros that it is padded with. Laws of your own are traced for their shapes before
+      anything is drawn, so they must not keep arrays of jax from one call to the next.
 
     **What of each run:**
 
@@ -162,8 +180,13 @@ def simulate_ensemble(
     methods, labelled = check_methods(method)
     stops, observers = check_stops(stop), check_observers(observe)
     check_names(observers.functions, methods.values())
-    dtype = float_dtype(dtype)
+    inputs, targets = fixed_inputs(inputs), fixed_targets(targets)
     check_laws(inputs, targets, init)
+    check_bias(bias)
+    n, d = sizes_of(inputs, targets, n, d)
+    dtype = float_dtype(given_dtype(inputs, targets) if dtype is None else dtype)
+    # Compared and drawn in the precision of the runs.
+    inputs, targets = cast_fixed(inputs, dtype), cast_fixed(targets, dtype)
     accepted = check_accept(accept)
     plan = make_grid(n, d, p, epsilon, methods, labelled, times, dtype, grid)
     seeds = check_seeds(seeds)
@@ -181,7 +204,7 @@ def simulate_ensemble(
             f"{processes} processes share this ensemble and need a folder= that all of "
             "them see."
         )
-    laws = {"inputs": inputs, "targets": targets, "init": init}
+    laws = {"inputs": inputs, "targets": targets, "init": init, "bias": float(bias)}
 
     def draw(cell: Cell, seed: int) -> tuple[Dataset, Network]:
         own = run_key(key, cell.n, cell.d, cell.p, seed)

@@ -15,7 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
 from .._checks import (
     cast,
@@ -27,9 +27,15 @@ from .._checks import (
 )
 from .._linalg import product
 from .._problem.dataset import Dataset
-from .._problem.inputs import DenseInputs, GramInputs, OrthogonalInputs
+from .._problem.inputs import (
+    AbstractInputs,
+    DenseInputs,
+    GramInputs,
+    OrthogonalInputs,
+)
 from .._problem.network import Network, check_fit
 from .._types import Neurons
+from .inputs import placed
 from .random_numbers import bartlett, chi_squares, draw_numbers
 
 InitLaw = Callable[[PRNGKeyArray, Dataset, int, int], Network]
@@ -75,7 +81,7 @@ class Initialisation(eqx.Module):
             check_positive(name, getattr(self, name))
 
     def __call__(self, key: PRNGKeyArray, data: Dataset, d: int, p: int) -> Network:
-        return self.draw(key, data, d, p, None)
+        return self.draw(key, data, d, p, placed(data.inputs, d))
 
     def draw(
         self,
@@ -83,24 +89,22 @@ class Initialisation(eqx.Module):
         data: Dataset,
         d: int,
         p: int,
-        factor: Float[Array, "n m"] | None,
+        inputs: AbstractInputs,
     ) -> Network:
-        """`factor`: for Gram inputs, a known F with K = F Fᵀ."""
+        """`inputs`: those of `data`, which know d, and perhaps a factor of K."""
         w_key, rest_key, size_key, sign_key = jax.random.split(key, 4)
-        inputs, dtype = data.inputs, data.targets.dtype
+        dtype = data.targets.dtype
         w_scale = self._scale_of_w(dtype)
         if isinstance(inputs, DenseInputs):
             w = self._rows(w_key, p, inputs.num_coordinates, dtype)
             norms = jnp.sum(w**2, axis=1)
             stored = w
         else:
-            if isinstance(inputs, GramInputs) and factor is None:
-                factor = _square_root(inputs, d)
-            m = inputs.num_coordinates if factor is None else factor.shape[1]
+            m = inputs.frame_size
             stored, outside = self._coordinates(w_key, rest_key, p, d, m, dtype)
             norms = jnp.sum(stored**2, axis=1) + outside
-            if factor is not None:
-                stored = product(stored, factor.T)
+            if isinstance(inputs, GramInputs):
+                stored = inputs.on_frame(stored)
         a = self.scale * self._second_layer(size_key, sign_key, jnp.sqrt(norms))
         if isinstance(inputs, DenseInputs):
             return Network(w_scale * stored, a)
@@ -300,16 +304,3 @@ def group_size(n: int, p: int) -> int:
             "multiple of p."
         )
     return n // p
-
-
-def _square_root(inputs: GramInputs, d: int) -> Array:
-    """F (n, min(n, d)) with K = F Fᵀ."""
-    values, vectors = jnp.linalg.eigh(inputs.matrix)
-    rank = values > values[-1] * inputs.num_examples * jnp.finfo(values.dtype).eps
-    if is_concrete(rank) and np.sum(rank) > d:
-        raise ValueError(
-            f"the Gram matrix has rank {np.sum(rank)}: its inputs do not fit into "
-            f"dimension d = {d}."
-        )
-    root = vectors * jnp.sqrt(jnp.maximum(values, 0))[None, :]
-    return root[:, -min(inputs.num_examples, d) :]

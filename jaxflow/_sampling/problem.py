@@ -1,10 +1,10 @@
 """Random problems: the laws of the data and of the initial networks.
 
 `sample_problem` draws one (Dataset, Network). Its parts are laws, named or given by the
-user as functions:
+user as functions, or the data themselves:
 
     inputs:  (key, n, d, dtype)      -> array (n, d) or an Inputs object
-    targets: (key, n, dtype)         -> array (n,)
+    targets: (key, inputs, dtype)    -> array (n,)
     init:    (key, data, d, p)       -> Network
 """
 
@@ -13,70 +13,120 @@ from typing import Any
 import jax
 from jaxtyping import PRNGKeyArray
 
-from .._checks import check_choice, check_key, check_size, check_whole, float_dtype
-from .._problem.dataset import Dataset
-from .._problem.network import Network
-from .._types import DTypeLike
-from .initialisation import INITIALISATIONS, Initialisation, InitLaw, as_network
-from .inputs import (
-    INPUT_LAWS,
-    InputLaw,
-    draw_inputs,
+from .._checks import (
+    check_choice,
+    check_key,
+    check_positive,
+    check_single,
+    check_size,
+    check_whole,
+    float_dtype,
 )
-from .targets import TARGET_LAWS, TargetLaw, as_targets
+from .._problem.dataset import Dataset
+from .._problem.inputs import AbstractInputs, DenseInputs
+from .._problem.network import Network
+from .._types import ArrayLike, DTypeLike, Examples
+from .fixed import fixed_inputs, fixed_targets, given_dtype, sizes_of
+from .initialisation import INITIALISATIONS, Initialisation, InitLaw, as_network
+from .inputs import INPUT_LAWS, InputLaw, draw_inputs, placed, with_bias
+from .targets import TargetLaw, as_targets, check_target_law
+from .teacher import TARGET_LAWS
 from .width_rule import check_epsilon, width_rule
 
 
 def sample_problem(
     key: PRNGKeyArray,
     *,
-    n: int,
-    d: int,
+    n: int | None = None,
+    d: int | None = None,
     p: int | None = None,
-    inputs: str | InputLaw = "orthogonal",
-    targets: str | TargetLaw = "uniform",
+    inputs: str | InputLaw | ArrayLike | AbstractInputs = "orthogonal",
+    targets: str | TargetLaw | ArrayLike = "uniform",
     init: str | InitLaw = "gaussian",
+    bias: float = 0.0,
     epsilon: float = 0.05,
     dtype: DTypeLike | None = None,
 ) -> tuple[Dataset, Network]:
     """Draws a dataset and an initial network (Appendix B).
 
+        data, network = jaxflow.sample_problem(
+            jax.random.key(0), n=50, d=10**6, p=30, inputs="sphere", targets="teacher"
+        )
+
     **Arguments:**
 
-    - `key`: a `jax.random.key`. The data, the targets and the network have keys of
+    - `key`: a `jax.random.key`. The inputs, the targets and the network have keys of
       their own.
     - `n`, `d`, `p`: examples, dimension, neurons; p by `width_rule(n, epsilon)` if left
-      out.
-    - `inputs`: "sphere" (uniform directions, ‖x‖ ~ U[1, 2]), "orthogonal" (a family
-      with ‖x‖ ~ U[1, 2]), "orthonormal", "gaussian" (N(0, I/d)), "antipodal"
-      (orthogonal pairs of opposite vectors, ‖x‖ ~ U[1, 2]), or a law of your own.
-    - `targets`: "uniform" (y ~ U([−2, −1] ∪ [1, 2])), or a law of your own.
-    - `init`: "gaussian" (w ~ N(0, I/d), |a| − ‖w‖ ~ Exp(1)), "uniform" (the same with
-      the coordinates of w ~ U(±1/√d)), "balanced" (w ~ N(0, I/d), a = ±‖w‖), an
-      `Initialisation`, a `GroupInitialisation`, or a law of your own.
-    - `dtype`: floating point; jax's default if left out.
+      out. Given inputs and targets bring n and d along.
+    - `inputs`: data of yours, an array (n, d) or a geometry such as `GramInputs(K)`; a
+      law of yours; or one of
+        - "sphere" (uniform directions, ‖x‖ ~ U[1, 2]), "gaussian" (N(0, I/d));
+        - "rademacher" (coordinates ±1/√d), "sparse" (⌈d/3⌉ coordinates, of random
+          places, are ±1/√⌈d/3⌉, the others 0), which are formed in R^d;
+        - "orthogonal" (a family with ‖x‖ ~ U[1, 2]), "orthonormal", "antipodal"
+          (orthogonal pairs of opposite vectors, ‖x‖ ~ U[1, 2]).
+    - `targets`: data of yours, an array (n,); "uniform" (y ~ U([−2, −1] ∪ [1, 2])),
+      "teacher" (a `TeacherTargets` of 8 neurons), a `TeacherTargets`, or a law of
+      yours.
+    - `init`: an `Initialisation`, a `GroupInitialisation`, a law of yours, or one of
+        - "gaussian" (w ~ N(0, I/d), |a| − ‖w‖ ~ Exp(1)), "uniform" (the same with the
+          coordinates of w ~ U(±1/√d)), which satisfy Assumption 1;
+        - "balanced" (w ~ N(0, I/d), a = ±‖w‖), "small" (the same times 10⁻³);
+        - "he" (w ~ N(0, 2I/d), a ~ N(0, 2/p)), "pytorch" (w ~ U(±1/√d),
+          a ~ U(±1/√p), the default of PyTorch's layers), which break Assumption 1.
+    - `bias`: b ≥ 0. Above 0 the inputs are (x_i, b) in R^{d+1}, so that the network has
+      biases: see `AbstractInputs.with_bias`. The laws of targets and weights see these.
+    - `dtype`: floating point; if left out that of given data, else jax's default.
 
-    Raises a ValueError when a size is not a positive integer, a name is unknown, or
-    more orthogonal inputs are asked for than the dimension holds, or a law of yours
-    returns something else than above, of another n, d or p. What it returns is cast to
-    `dtype`.
+    **Laws of yours** are functions; what they return is cast to `dtype`:
+
+        def inputs(key, n, d, dtype):          # array (n, d), or a geometry
+            return jax.random.uniform(key, (n, d), dtype, -1, 1)
+
+        def targets(key, inputs, dtype):       # (n,); inputs: the geometry
+            return jnp.sin(jaxflow.sample_preactivations(key, inputs, 1)[0])
+
+        def init(key, data, d, p):             # a Network
+            return jaxflow.Network(jax.random.normal(key, (p, d)), jnp.ones(p))
+
+    Raises a ValueError when a size is not a positive integer or contradicts given data,
+    a name is unknown, more orthogonal inputs are asked for than the dimension holds, or
+    a law of yours returns something else than above, of another n, d or p.
     """
     check_key(key)
     check_epsilon(epsilon)
-    check_laws(inputs, targets, init)
+    x_law, y_law = fixed_inputs(inputs), fixed_targets(targets)
+    check_laws(x_law, y_law, init)
+    check_bias(bias)
+    n, d = sizes_of(x_law, y_law, n, d)
     n, d = check_size("n", n), check_whole("d", d)
     p = width_rule(n, epsilon) if p is None else check_size("p", p)
-    dtype = float_dtype(dtype)
+    dtype = float_dtype(given_dtype(x_law, y_law) if dtype is None else dtype)
     input_key, target_key, init_key = jax.random.split(key, 3)
-    sampled, factor = draw_inputs(inputs, input_key, n, d, dtype)
-    if isinstance(targets, str):
-        targets = TARGET_LAWS[targets]
-    data = Dataset(sampled, as_targets(targets(target_key, n, dtype), n, dtype))
+    drawn = with_bias(draw_inputs(x_law, input_key, n, d, dtype), bias)
+    d = d + 1 if bias else d
+    data = Dataset(drawn, draw_targets(y_law, target_key, drawn, n, dtype))
     if isinstance(init, str):
         init = INITIALISATIONS[init]
     if isinstance(init, Initialisation):
-        return data, init.draw(init_key, data, d, p, factor)
+        known = drawn if isinstance(drawn, AbstractInputs) else data.inputs
+        return data, init.draw(init_key, data, d, p, placed(known, d))
     return data, as_network(init(init_key, data, d, p), data, p)
+
+
+def draw_targets(
+    law: str | TargetLaw, key: PRNGKeyArray, drawn: Any, n: int, dtype: Any
+) -> Examples:
+    """The targets of these inputs, an array or a geometry."""
+    seen = drawn if isinstance(drawn, AbstractInputs) else DenseInputs(drawn)
+    law = TARGET_LAWS[law] if isinstance(law, str) else law
+    return as_targets(law(key, seen, dtype), n, dtype)
+
+
+def check_bias(bias: Any) -> None:
+    check_single("bias", bias)
+    check_positive("bias", bias, strictly=False)
 
 
 def check_laws(inputs: Any, targets: Any, init: Any) -> None:
@@ -88,3 +138,4 @@ def check_laws(inputs: Any, targets: Any, init: Any) -> None:
     ):
         if not callable(law):
             check_choice(name, law, known)
+    check_target_law(targets)

@@ -1,5 +1,10 @@
-"""The laws of the targets: (key, n, dtype) -> array (n,)."""
+"""The laws of the targets: (key, inputs, dtype) -> array (n,).
 
+`inputs` is the geometry. A law reads from it `num_examples`, `norms` or `gram()`, and
+draws v·x_i by `sample_preactivations`, on every geometry alike.
+"""
+
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -17,17 +22,27 @@ from .._checks import (
     float_dtype,
     is_concrete,
 )
+from .._problem.inputs import AbstractInputs
 from .._types import ArrayLike, DTypeLike, Examples
 from .initialisation import group_size
 from .random_numbers import draw_numbers
 
-TargetLaw = Callable[[PRNGKeyArray, int, Any], ArrayLike]
+TargetLaw = Callable[[PRNGKeyArray, AbstractInputs, Any], ArrayLike]
 
 
-def uniform_targets(key: PRNGKeyArray, n: int, dtype: DTypeLike) -> Examples:
-    """y ~ U([−2, −1] ∪ [1, 2])."""
+def uniform_targets(
+    key: PRNGKeyArray, inputs: AbstractInputs | int, dtype: DTypeLike
+) -> Examples:
+    """y ~ U([−2, −1] ∪ [1, 2]), whatever the inputs. In their place n will do:
+
+        y = jaxflow.uniform_targets(jax.random.key(0), 100, jnp.float32)  # (100,)
+
+    Raises a ValueError when n is no positive integer, or dtype no floating point.
+    """
     check_key(key)
-    n, dtype = check_size("n", n), float_dtype(dtype)
+    dtype = float_dtype(dtype)
+    n = inputs if not isinstance(inputs, AbstractInputs) else inputs.num_examples
+    n = check_size("n", n)
     size_key, sign_key = jax.random.split(key)
     sizes = draw_numbers(jax.random.uniform, size_key, (n,), dtype, 1, 2)
     return sizes * draw_numbers(jax.random.rademacher, sign_key, (n,), dtype)
@@ -35,6 +50,9 @@ def uniform_targets(key: PRNGKeyArray, n: int, dtype: DTypeLike) -> Examples:
 
 def group_targets(signs: ArrayLike, sizes: ArrayLike | None = None) -> TargetLaw:
     """A law of targets in len(signs) groups of equal size, one sign each (Section 4).
+
+        targets = jaxflow.group_targets([1, -1])   # first half > 0, second half < 0
+        data, network = jaxflow.sample_problem(key, n=10, d=10, p=2, targets=targets)
 
     - `signs`: s_j = ±1, shape (p,).
     - `sizes`: |y_i| in each group, shape (p,), constant within it; ~ U[1, 2] per
@@ -52,7 +70,8 @@ def group_targets(signs: ArrayLike, sizes: ArrayLike | None = None) -> TargetLaw
                 f"{sizes.shape}."
             )
 
-    def law(key: PRNGKeyArray, n: int, dtype: DTypeLike) -> Examples:
+    def law(key: PRNGKeyArray, inputs: AbstractInputs, dtype: DTypeLike) -> Examples:
+        n = inputs.num_examples
         per_group = group_size(n, signs.shape[0])
         if sizes is None:
             magnitudes = draw_numbers(jax.random.uniform, key, (n,), dtype, 1, 2)
@@ -61,6 +80,19 @@ def group_targets(signs: ArrayLike, sizes: ArrayLike | None = None) -> TargetLaw
         return magnitudes * jnp.repeat(signs.astype(dtype), per_group)
 
     return law
+
+
+def check_target_law(law: Any) -> None:
+    """Raises a ValueError for a law that wants n where it gets the inputs."""
+    try:
+        names = list(inspect.signature(law).parameters)
+    except (TypeError, ValueError):
+        return
+    if names[1:2] == ["n"]:
+        raise ValueError(
+            "targets must be a law (key, inputs, dtype) -> y of shape (n,), got one "
+            f"({', '.join(names)}). Take n = inputs.num_examples."
+        )
 
 
 def as_targets(value: Any, n: int, dtype: Any) -> Examples:
@@ -77,6 +109,3 @@ def as_targets(value: Any, n: int, dtype: Any) -> Examples:
             f"{targets.shape}."
         )
     return cast(targets, dtype)
-
-
-TARGET_LAWS: dict[str, TargetLaw] = {"uniform": uniform_targets}

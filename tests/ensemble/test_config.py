@@ -57,8 +57,8 @@ def module(folder, text):
     return made
 
 
-def ones(key, n, dtype):
-    return jnp.ones(n, dtype)
+def ones(key, inputs, dtype):
+    return jnp.ones_like(inputs.norms)
 
 
 def scaled(factor):
@@ -84,15 +84,15 @@ CONSTANT = """
 SCALE = {}
 def helper(x):
     return x * SCALE
-def targets(key, n, dtype):
-    return helper(jnp.ones(n, dtype))
+def targets(key, inputs, dtype):
+    return helper(jnp.ones_like(inputs.norms))
 def observable(s):
     return helper(s.loss)
 """
 BASE = """
 class Base(eqx.Module):
-    def __call__(self, key, n, dtype):
-        return {} * jnp.ones(n, dtype)
+    def __call__(self, key, inputs, dtype):
+        return {} * jnp.ones_like(inputs.norms)
 class Law(Base):
     name: str = "a"
 """
@@ -189,8 +189,8 @@ def test_a_difference_that_shows_later_is_refused(tmp_path):
 def test_a_law_that_seldom_does_something_else_is_refused(tmp_path):
     # On half of the problems both draw the same.
     text = """
-def targets(key, n, dtype):
-    y = jnp.ones(n, dtype)
+def targets(key, inputs, dtype):
+    y = jnp.ones_like(inputs.norms)
     return jnp.where(jax.random.uniform(key) < {}, -y, y)
 """
     make = of_module(text, "targets")
@@ -214,27 +214,28 @@ def test_another_generator_is_refused(tmp_path):
 
 SAME = {
     "a comment": (
-        "def targets(key, n, dtype):\n    return jnp.ones(n, dtype)\n",
-        "def targets(key, n, dtype):\n    # Alike.\n    return jnp.ones(n, dtype)\n",
+        "def targets(key, x, _):\n    return jnp.ones_like(x.norms)\n",
+        "def targets(key, x, _):\n    # Alike.\n    return jnp.ones_like(x.norms)\n",
     ),
     "seeds on the line of a lambda": (
-        "settings = dict(seeds=2, targets=lambda key, n, dtype: jnp.ones(n, dtype))\n"
+        "settings = dict(seeds=2, targets=lambda key, x, _: jnp.ones_like(x.norms))\n"
         "targets = settings['targets']\n",
-        "settings = dict(seeds=3, targets=lambda key, n, dtype: jnp.ones(n, dtype))\n"
+        "settings = dict(seeds=3, targets=lambda key, x, _: jnp.ones_like(x.norms))\n"
         "targets = settings['targets']\n",
     ),
     "a set of strings": (
         "def made(names):\n"
-        "    return lambda key, n, dtype: jnp.ones(n, dtype) * len(names)\n"
+        "    return lambda key, x, _: jnp.ones_like(x.norms) * len(names)\n"
         "targets = made({'a', 'b'})\n",
         "def made(names):\n"
-        "    return lambda key, n, dtype: jnp.ones(n, dtype) * len(names)\n"
+        "    return lambda key, x, _: jnp.ones_like(x.norms) * len(names)\n"
         "targets = made({'b', 'c'})\n",
     ),
     "another name": (
-        "def first(key, n, dtype):\n    return jnp.ones(n, dtype)\ntargets = first\n",
-        "def other(key, size, kind):\n    return 0.5 * jnp.ones(size, kind) * 2\n"
-        "targets = jax.jit(other, static_argnums=(1, 2))\n",
+        "def first(key, x, _):\n    return jnp.ones_like(x.norms)\ntargets = first\n",
+        "def other(key, inputs, dtype):\n"
+        "    return 0.5 * jnp.ones_like(inputs.norms) * 2\n"
+        "targets = jax.jit(other, static_argnums=2)\n",
     ),
 }
 
@@ -323,7 +324,7 @@ def test_folders_of_the_former_description_are_refused(tmp_path):
 
 
 def test_a_law_that_fails_on_the_runs_of_a_folder_is_refused(tmp_path):
-    def fails(key, n, dtype):
+    def fails(key, inputs, dtype):
         raise ValueError("n is too small.")
 
     ensemble(tmp_path / "runs", seeds=1)
@@ -340,7 +341,7 @@ jax.config.update("jax_enable_x64", True)
 from tests.ensemble.test_config import *
 names = {{"left", "right", "up", "down"}}
 def of_names(names):
-    return lambda key, n, dtype: jnp.ones(n, dtype) * len(names)
+    return lambda key, inputs, dtype: jnp.ones_like(inputs.norms) * len(names)
 path = Path({str(tmp_path)!r})
 method = {{
     "plain": jaxflow.GradientFlow(1e-3),

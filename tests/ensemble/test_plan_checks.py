@@ -29,18 +29,26 @@ def ensemble(folder, **changes):
     return jaxflow.simulate_ensemble(KEY, folder=folder, **{**settings, **changes})
 
 
-def no_more_than_20(key, n, dtype):
+def no_more_than_20(key, inputs, dtype):
+    n = inputs.num_examples
     if n > 20:
         raise ValueError(f"a law of the user's refuses n = {n}.")
     return jnp.ones(n, dtype)
 
 
-def too_many(key, n, dtype):
+def too_many(key, inputs, dtype):
+    n = inputs.num_examples
     return jnp.ones(n + n // 40, dtype)
 
 
-def one_target_less(key, n, dtype):
+def one_target_less(key, inputs, dtype):
+    n = inputs.num_examples
     return jnp.ones(n - (n == 41), dtype)
+
+
+def no_targets_of_11(key, inputs, dtype):
+    n = inputs.num_examples
+    return np.arange(n) * (n != 11)
 
 
 LATE: dict[str, tuple[dict[str, Any], str]] = {
@@ -104,7 +112,7 @@ LATE: dict[str, tuple[dict[str, Any], str]] = {
         r"shape \(41,\), got shape \(40,\)",
     ),
     "no targets at one size": (
-        {"n": [10, 11, 12], "targets": lambda key, n, dtype: np.arange(n) * (n != 11)},
+        {"n": [10, 11, 12], "targets": no_targets_of_11},
         "y must not be all zeros",
     ),
     "a method that wants other inputs": (

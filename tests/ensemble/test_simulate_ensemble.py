@@ -111,7 +111,7 @@ def test_one_compilation_serves_a_bucket():
         p=35,
         times=[2.0],
         seeds=1,
-        targets=lambda key, n, dtype: np.ones(n),
+        targets=lambda key, inputs, dtype: np.ones(inputs.num_examples),
         init=lambda key, data, d, p: jaxflow.Network(
             np.ones((p, data.num_examples)), np.ones(p)
         ),

@@ -143,8 +143,8 @@ def test_laws_of_ones_own():
     def inputs(key, n, d, dtype):
         return jax.random.normal(key, (n, d), dtype)
 
-    def targets(key, n, dtype):
-        return jnp.ones(n, dtype)
+    def targets(key, inputs, dtype):
+        return jnp.ones(inputs.num_examples, dtype)
 
     def init(key, data, d, p):
         return jaxflow.Network(jnp.ones((p, d)), jnp.ones(p))
