@@ -363,7 +363,12 @@ _ABSENT = "nothing"
 
 def _differ(path: str, old: Any, new: Any, strict: bool) -> Iterator[str]:
     both = isinstance(old, dict) and isinstance(new, dict)
-    if both and old.get("name") == new.get("name"):
+    if both and "sha256" in old and "sha256" in new:
+        if old != new:
+            same = _words(old) == _words(new)
+            told = "with other numbers" if same else f"and was {_words(old)}"
+            yield f"{path} is {_words(new)} {told}"
+    elif both and old.get("name") == new.get("name"):
         keys = old.keys() | new.keys()
         if _is_yours(old):
             # A field more or less changes nothing by itself.
@@ -390,6 +395,9 @@ def _text(value: Any) -> str:
 def _words(value: Any) -> str:
     if value is None:
         return "left out"
+    if isinstance(value, dict) and "sha256" in value:
+        shape = "×".join(map(str, value["shape"]))
+        return f"an array of {shape} {value['dtype']}"
     if isinstance(value, dict) and "name" in value:
         held = [f"{k}={_words(v)}" for k, v in value.get("fields", {}).items()]
         held += [_words(v) for v in value.get("holds", ())]

@@ -33,6 +33,8 @@ ENDLESS: dict[str, Any] = {
     "method": jaxflow.GradientDescent(0.5),
     "times": _endless,
 }
+# Own data, in the dimension that all sweeps have.
+_x = np.random.default_rng(0).normal(size=(26, 40))
 # So little memory that a batch in lockstep holds about as many runs as one that is not.
 FEW = 400_000
 # Many runs, since each of the calls that is interrupted finishes up to a hundred.
@@ -51,6 +53,21 @@ SWEEPS: dict[str, dict[str, Any]] = {
         "seeds": 800,
         "lockstep": True,
         "memory": FEW,
+    },
+    "teacher": {
+        **DESCENT,
+        "n": [20, 21, 33],
+        "seeds": 80,
+        "inputs": "sphere",
+        "targets": jaxflow.TeacherTargets(3, first_layer="orthogonal", noise=0.1),
+        "bias": 0.5,
+    },
+    "own data": {
+        **DESCENT,
+        "inputs": _x,
+        "targets": np.sin(_x[:, 0]),
+        "seeds": 240,
+        "init": "small",
     },
     "endless": ENDLESS,
     "endless in lockstep": {**ENDLESS, "lockstep": True},

@@ -228,6 +228,20 @@ def test_the_second_ctrl_c_ends_at_once(tmp_path):
     assert process.returncode == -signal.SIGINT, err
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("sweep", ["teacher", "own data"])
+def test_problems_of_ones_own_go_on_with_the_same_bits(tmp_path, sweep):
+    folder = tmp_path / "runs"
+    process = start(sweep, folder)
+    process.stdout.readline()
+    process.kill()
+    check_end(process, signal.SIGKILL, folder)
+    broken, whole = told(start(sweep, folder)), told(start(sweep, "-"))
+    computed, of = map(int, broken["computed"].split(" of "))
+    assert 0 < computed < of
+    assert broken["bits"] == whole["bits"]
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     "number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name
