@@ -3,7 +3,6 @@
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
@@ -71,7 +70,8 @@ def cast_fixed(law: Any, dtype: Any) -> Any:
 
 
 def _is_array(value: Any) -> bool:
-    return isinstance(value, list | tuple | np.ndarray | jax.Array)
+    # Also a data frame, or a tensor of another library.
+    return isinstance(value, list | tuple) or hasattr(value, "__array__")
 
 
 def given_dtype(inputs: Any, targets: Any) -> Any:

@@ -85,6 +85,23 @@ LATE: dict[str, tuple[dict[str, Any], str]] = {
         {"n": [10, 40], "d": 40, "targets": too_many},
         r"law targets must return an array of shape \(40,\), got shape \(41,\)",
     ),
+    "more orthogonal neurons of a teacher than dimensions": (
+        {
+            "d": [25, 20],
+            "targets": jaxflow.TeacherTargets(21, first_layer="orthogonal"),
+        },
+        "d = 20 holds at most 20 orthogonal directions, but 21",
+    ),
+    "memory for data of one's own": (
+        {
+            "n": None,
+            "d": None,
+            "inputs": np.random.default_rng(0).normal(size=(300, 200)),
+            "p": [4, 8],
+            "memory": 2**19,
+        },
+        r"one run.* takes about .* MiB, but memory = .*\(3\d\d, 3\d\d\)",
+    ),
     "a seed that fits in no key": (
         {"seeds": [0, 2**32]},
         "seeds must be integers ≥ 0 and at most 4294967295, got 4294967296",
