@@ -69,8 +69,16 @@ def test_a_folder_of_other_data_is_refused(tmp_path):
     [
         ({"inputs": X.astype("f4"), "targets": Y.astype("f4")}, np.float32),
         ({"inputs": X, "targets": Y, "dtype": "float32"}, np.float32),
-        ({"inputs": X.astype("f4"), "targets": "teacher"}, np.float32),
-        ({"inputs": [[1, 2], [3, 4]], "targets": [1, -1]}, np.float64),
+        pytest.param(
+            {"inputs": X.astype("f4"), "targets": "teacher"},
+            np.float32,
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"inputs": [[1, 2], [3, 4]], "targets": [1, -1]},
+            np.float64,
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_precision_follows_the_data(given, expected):

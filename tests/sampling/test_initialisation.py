@@ -57,6 +57,7 @@ def test_a_scale_multiplies_both_layers(inputs, dtype):
         assert_allclose(scaled.squared_norm, 1e-40 * plain.squared_norm, atol=1e-45)
 
 
+@pytest.mark.slow
 def test_the_names():
     data, small = draw("small")
     assert_allclose(np.abs(small.a), np.sqrt(small.squared_norm), rtol=1e-12)

@@ -10,10 +10,11 @@ import jaxflow
 from tests import problems
 
 KEY = jax.random.key(0)
+SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize("inputs", ["rademacher", "sparse"])
-@pytest.mark.parametrize("d", [1, 2, 7])
+@pytest.mark.parametrize("d", [1, *(pytest.param(d, marks=SLOW) for d in (2, 7))])
 def test_whitened_inputs(inputs, d):
     """E x = 0 and E[x xᵀ] = I/d (Lemma 3), and no input is zero."""
     n = 20_000
@@ -58,7 +59,6 @@ def test_an_ensemble_of_whitened_inputs_runs_what_is_sampled(inputs):
 
 # --- with a bias ----------------------------------------------------------------------
 
-SLOW = pytest.mark.slow
 LAWS = ["sphere", "gaussian", "orthogonal", "antipodal", "sparse"]
 
 
@@ -90,7 +90,8 @@ def test_a_bias_adds_its_square_to_each_entry_of_k(inputs, n, d):
     ],
     ids=lambda inputs: type(inputs).__name__,
 )
-@pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=SLOW)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_biases_of_every_size_on_one_example(inputs, dtype):
     inputs = jax.tree.map(lambda leaf: leaf.astype(dtype), inputs)
     for size in (1e-20, 1e-3, 1e6):

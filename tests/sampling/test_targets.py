@@ -39,13 +39,10 @@ def _covariance(z):
 
 
 SLOW = pytest.mark.slow
-SOME_SLOW = [
-    pytest.param(name, marks=[] if name == "orthogonal" else SLOW)
-    for name in GEOMETRIES
-]
 
 
-@pytest.mark.parametrize("name", SOME_SLOW)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", GEOMETRIES)
 def test_directions_have_the_covariance_of_the_inputs(name):
     inputs, x = GEOMETRIES[name]
     d = x.shape[1]
@@ -69,6 +66,7 @@ def test_directions_have_the_covariance_of_the_inputs(name):
     assert_allclose(_covariance(np.asarray(fixed)), expected, atol=size * spread)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gram", "orthogonal", "antipodal"])
 def test_as_many_given_directions_as_dimensions_see_all_of_the_inputs(name):
     """With orthonormal v_1 … v_d: Σ_j (v_j·x_i)(v_j·x_k) = K_ik, in each draw."""
@@ -122,6 +120,7 @@ def test_a_teacher_has_the_moments_of_its_laws(second_layer):
     assert_allclose(np.mean(y**2, axis=0), square, rtol=0.06)
 
 
+@pytest.mark.slow
 def test_a_teacher_that_is_zero_everywhere_is_drawn_again():
     inputs, law = jaxflow.OrthogonalInputs([1.0]), jaxflow.TeacherTargets(1)
     keys = jax.random.split(KEY, 30)
@@ -143,26 +142,29 @@ def test_teachers_of_the_smallest_problems(inputs, dtype):
     assert float(data.targets[0]) != 0 and np.isfinite(network.w).all()
 
 
-def test_a_law_of_ones_own_sees_the_geometry():
+@pytest.mark.parametrize(
+    ("inputs", "kind"),
+    [
+        ("orthogonal", jaxflow.OrthogonalInputs),
+        pytest.param("sphere", jaxflow.GramInputs, marks=SLOW),
+        pytest.param("antipodal", jaxflow.AntipodalInputs, marks=SLOW),
+        pytest.param("sparse", jaxflow.DenseInputs, marks=SLOW),
+        pytest.param(np.eye(4, 30), jaxflow.DenseInputs, marks=SLOW),
+    ],
+)
+def test_a_law_of_ones_own_sees_the_geometry(inputs, kind):
     seen: dict[str, Any] = {}
 
     def targets(key, inputs, dtype):
         seen.update(n=inputs.num_examples, d=inputs.dimension, kind=type(inputs))
         return jnp.sin(jaxflow.sample_preactivations(key, inputs, 1)[0])
 
-    for inputs, kind in (
-        ("sphere", jaxflow.GramInputs),
-        ("antipodal", jaxflow.AntipodalInputs),
-        (np.eye(4, 30), jaxflow.DenseInputs),
-    ):
-        data, _ = jaxflow.sample_problem(
-            KEY, n=4, d=30, p=2, inputs=inputs, targets=targets
-        )
-        assert seen == {"n": 4, "d": 30, "kind": kind}
-        # What only laws want to know is not carried along.
-        assert isinstance(data.inputs, jaxflow.DenseInputs) or (
-            data.inputs.dimension is None
-        )
+    data, _ = jaxflow.sample_problem(
+        KEY, n=4, d=30, p=2, inputs=inputs, targets=targets
+    )
+    assert seen == {"n": 4, "d": 30, "kind": kind}
+    # What only laws want to know is not carried along.
+    assert kind is jaxflow.DenseInputs or data.inputs.dimension is None
 
 
 @pytest.mark.slow
