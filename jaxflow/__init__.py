@@ -7,7 +7,9 @@ from importlib.metadata import version as _version
 from . import theory as theory
 
 # Many runs.
+from ._ensemble.carry_final import carry_final as carry_final
 from ._ensemble.grid import run_key as run_key
+from ._ensemble.open_ensemble import open_ensemble as open_ensemble
 from ._ensemble.progress import Progress as Progress
 from ._ensemble.simulate_ensemble import simulate_ensemble as simulate_ensemble
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import xarray
 
 # Records of more bytes than this stay on disk until they are asked for.
-_LOADED = 2**30
+LOADED = 2**30
 # Variables of every ensemble besides what its methods count, and names that its
 # coordinates have. What is recorded at each time has a time axis, the rest has none.
 _ALWAYS = frozenset(
@@ -95,13 +95,16 @@ def dataset_from_rows(
     )
     # The times at which a method records do not depend on the seed.
     data["t"] = data["t"].isel(seed=0)
-    data["t"].attrs["long_name"] = "flow time (learning rate × steps)"
     if grid.common_times:
         data = data.assign_coords(time=("time", grid.cells[0].times))
-    flags = result_flags()
-    data["result"].attrs.update(flags)
-    code = flags["flag_values"][flags["flag_meanings"].split().index("loss_below")]
-    data["converged"] = data["result"] == code
+    return with_outcomes(data)
+
+
+def with_outcomes(data: "xarray.Dataset") -> "xarray.Dataset":
+    """`data` with what its times and codes mean, and with `converged`."""
+    data["t"].attrs["long_name"] = "flow time (learning rate × steps)"
+    data["result"].attrs.update(result_flags())
+    data["converged"] = data["result"] == result_code("loss_below")
     return data
 
 
@@ -116,7 +119,7 @@ def dataset_from_folder(
     # Its own path, which stays when the working directory changes.
     folder, known = opened.path, opened.parts
     ids = _run_names(grid, seeds)
-    flat = read_folder(folder, ids=ids, load=_LOADED, verify=True, known=known)
+    flat = read_folder(folder, ids=ids, load=LOADED, verify=True, known=known)
     names = [str(name) for name in flat["id"].values]
     rows = {str(name): array.data for name, array in flat.data_vars.items()}
     return dataset_from_rows(grid, seeds, names, rows, {**flat.attrs, **attributes})
@@ -127,3 +130,9 @@ def result_flags() -> dict[str, Any]:
     names = [name for name in vars(Results)["_name_to_item"]]
     codes = [int(vars(Results)["_name_to_item"][name]._value) for name in names]
     return {"flag_values": codes, "flag_meanings": " ".join(names)}
+
+
+def result_code(name: str) -> int:
+    """The code of an outcome."""
+    flags = result_flags()
+    return flags["flag_values"][flags["flag_meanings"].split().index(name)]

@@ -2,9 +2,10 @@
 
 import hashlib
 import itertools
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -79,6 +80,34 @@ class Cell:
 
     def run_name(self, seed: int) -> str:
         return f"{self.name} seed={seed}"
+
+
+class RunName(NamedTuple):
+    """What the name of a run says; `times` tells one array of times from another."""
+
+    n: int
+    d: int
+    p: int
+    method: str
+    times: str
+    seed: int
+
+
+# Labels of methods may hold anything.
+_NAME = re.compile(
+    "n=([0-9]{1,10}) d=([0-9]{1,10}) p=([0-9]{1,10}) method=(.*) "
+    "times=([0-9a-f]{12}) seed=([0-9]{1,10})",
+    re.DOTALL,
+)
+
+
+def parse_run_name(name: str) -> RunName | None:
+    """The reverse of `Cell.run_name`; None for other names."""
+    found = _NAME.fullmatch(name)
+    if found is None:
+        return None
+    n, d, p, method, times, seed = found.groups()
+    return RunName(int(n), int(d), int(p), method, times, int(seed))
 
 
 class Runs:

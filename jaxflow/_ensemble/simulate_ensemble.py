@@ -89,7 +89,8 @@ def simulate_ensemble(
             inputs="orthogonal", method=jaxflow.GradientFlow(rtol=1e-6),
             times=[0, 100, 200], stop=jaxflow.LossBelow(),
         )
-        runs.loss.sel(n=1400).mean("seed")                       # (time,)
+        runs.converged.mean("seed")                              # (n,)
+        jaxflow.carry_final(runs).loss.sel(n=1400).mean("seed")  # (time,)
 
     Of a data set of one's own, with networks that are random:
 
@@ -159,8 +160,10 @@ def simulate_ensemble(
     final_time, `result` (a code, with its names in the attribute `flag_meanings`),
     `converged` (whether that is `loss_below`), and the counts of `Solution.stats`
     (kink_crossings is −1 for gradient descent, which is quicker without counting
-    them). Rows after the end of a run are NaN, or −1 for counts. Beyond a gigabyte,
-    records in a folder stay there and are opened lazily.
+    them). Rows after the end of a run are NaN, or −1 for counts: a mean over seeds is
+    that of the runs that still go on, unless `carry_final` fills these rows. Beyond a
+    gigabyte, records in a folder stay there and are opened lazily. `open_ensemble`
+    reads a folder without this call.
 
     **Raises:** a ValueError that says what was given and what would work, before
     anything is drawn or compiled and before a folder is made, also of the last run of

@@ -93,7 +93,7 @@ def test_damaged_records_are_refused_by_name(tmp_path):
 
 def test_large_records_stay_on_disk(tmp_path, monkeypatch):
     loaded, _ = ensemble(tmp_path / "runs")
-    monkeypatch.setattr("jaxflow._ensemble.dataset._LOADED", 0)
+    monkeypatch.setattr("jaxflow._ensemble.dataset.LOADED", 0)
     lazy, computed = ensemble(tmp_path / "runs")
     assert computed == 0
     assert type(lazy.loss.data).__module__.startswith("dask")
