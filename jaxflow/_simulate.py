@@ -18,7 +18,7 @@ from ._problem.network import Network, check_fit
 from ._problem.padding import pad
 from ._problem.run_problem import Problem, counts, to_run_coordinates
 from ._snapshot import Snapshot, Start, cut
-from ._solution import Results, Solution
+from ._solution import Results, Solution, Stats
 from ._stops import AbstractStop, Stops
 from ._types import ArrayLike, Neurons, Pairs, Scalar, Weights
 from ._xla import compiled, compiled_separately
@@ -51,7 +51,7 @@ def simulate(
     - `times`: where to record, shape (T,), increasing, ≥ 0, in units of flow time
       (learning rate × steps). The run ends at the last.
     - `stop`: conditions that end the run earlier: `LossBelow()`, `Stationary()`, or a
-      tuple of them.
+      tuple of them. None, or an empty tuple, for no such condition.
     - `observe`: name → function of a `Snapshot`, evaluated at `times`. By default all
       of `OBSERVABLES`; pass `{}` for the loss and the two curvatures alone.
 
@@ -96,12 +96,14 @@ def _where(good: Bool[Array, ""], solution: Solution) -> Solution:
 
 def check_stops(stop: Any) -> tuple[AbstractStop, ...]:
     """`stop` as a tuple of conditions."""
+    if stop is None:
+        return ()
     stops = tuple(stop) if isinstance(stop, tuple | list) else (stop,)
     for condition in stops:
         if not isinstance(condition, AbstractStop):
             raise ValueError(
-                "stop must be a condition such as LossBelow() or a tuple of them, got "
-                f"{condition!r}."
+                "stop must be a condition such as LossBelow(), a tuple of them, or "
+                f"None, got {condition!r}."
             )
     return stops
 
@@ -258,7 +260,7 @@ class Outcome(eqx.Module):
     final: Snapshot
     final_loss: Scalar
     result: Results
-    stats: dict[str, Array]
+    stats: Stats
 
 
 def make_run(
@@ -305,7 +307,7 @@ def drive(
         final=final,
         final_loss=compiled_separately(Problem.loss_at, problem, end.weights, end.a),
         result=end.result,
-        stats={**end.stats, "balance_drift": final.balance_drift},
+        stats=Stats({**end.stats, "balance_drift": final.balance_drift}),
     )
 
 

@@ -1,11 +1,16 @@
 """What `simulate` returns: the record of one run, and how it ended."""
 
+import textwrap
 from typing import Any
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ._checks import is_concrete
 from ._problem.network import Network
+from ._repr import shown
 from ._types import Scalar
 
 
@@ -59,8 +64,29 @@ class Results(eqx.Enumeration):
     )
 
 
+@jax.tree_util.register_pytree_with_keys_class
+class Stats(dict[str, Any]):
+    """The counts and statistics of a run: a dictionary of arrays without axes that
+    prints plain numbers."""
+
+    def __repr__(self) -> str:
+        told = [f"{name!r}: {shown(value)}" for name, value in self.items()]
+        return "{" + ", ".join(told) + "}"
+
+    def tree_flatten_with_keys(self) -> tuple[Any, tuple[str, ...]]:
+        keys = tuple(self)
+        return [(jax.tree_util.DictKey(key), self[key]) for key in keys], keys
+
+    @classmethod
+    def tree_unflatten(cls, keys: tuple[str, ...], values: Any) -> "Stats":
+        return cls(zip(keys, values, strict=True))
+
+
 class Solution(eqx.Module):
     """One run at the requested times.
+
+        plt.semilogy(sol.times, sol.loss)
+        plt.xlabel("time"), plt.ylabel("loss")
 
     Rows after the end of a run that stopped early are NaN (−1 for counts).
 
@@ -100,9 +126,25 @@ class Solution(eqx.Module):
     final_time: Scalar
     final_loss: Scalar
     result: Results
-    stats: dict[str, Array]
+    stats: Stats
 
     @property
     def message(self) -> str:
         """How the run ended, in words. For a single run, not one of a batch."""
         return Results[self.result]  # type: ignore[misc]
+
+    def __repr__(self) -> str:
+        """How the run ended, then what there is of it."""
+        code = self.result._value  # type: ignore[attr-defined]
+        alone = is_concrete(code) and jnp.ndim(code) == 0
+        arrays = ("times", "loss", "curvature", "average_curvature", "observables")
+        told = {
+            **({"message": repr(self.message)} if alone else {"result": shown(code)}),
+            "final_time": shown(self.final_time),
+            "final_loss": shown(self.final_loss),
+            "final": repr(self.final),
+            "stats": repr(self.stats),
+            **{name: eqx.tree_pformat(getattr(self, name)) for name in arrays},
+        }
+        lines = [f"{name}={value},\n" for name, value in told.items()]
+        return f"Solution(\n{textwrap.indent(''.join(lines), '  ')})"

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from ._checks import as_float_array, as_scalar, check_positive
 from ._problem.run_problem import Field, Problem
+from ._repr import call_of
 from ._solution import Results
 from ._types import Number, Scalar
 
@@ -24,6 +25,9 @@ class AbstractStop(eqx.Module):
 
     # How `Solution.result` reports it.
     result: eqx.AbstractClassVar[Results]
+
+    def __repr__(self) -> str:
+        return call_of(self)
 
     @abc.abstractmethod
     def margin(self, problem: Problem, loss: Scalar, curvature: Scalar) -> Scalar:
@@ -108,6 +112,6 @@ def certificate(targets: Float[Array, " n"], n: Number) -> Scalar:
 
 # What a user may pass as conditions, for type checkers; see `_types.py`.
 if TYPE_CHECKING:
-    Stops: TypeAlias = AbstractStop | Sequence[AbstractStop]
+    Stops: TypeAlias = AbstractStop | Sequence[AbstractStop] | None
 else:
     Stops = Any

@@ -638,6 +638,9 @@ CASES = [
     Case(
         "run_key", lambda: jaxflow.run_key(KEY, 1.5, 2, 3, 4), "n must be an int.*1.5"
     ),
+    Case("open_ensemble", lambda: jaxflow.open_ensemble(""), "must not be empty"),
+    Case("open_ensemble", lambda: jaxflow.open_ensemble(3), "must be a path.*got 3"),
+    Case("carry_final", lambda: jaxflow.carry_final({}), "Dataset of an ens.*got dict"),
     Case("run_key", lambda: jaxflow.run_key(KEY, True, 2, 3, 4), "n must be an.*True"),
     Case("run_key", lambda: jaxflow.run_key(KEY, -1, 2, 3, 4), "n must lie between 1"),
     Case("run_key", lambda: jaxflow.run_key(KEY, 1, 2**70, 3, 4), "d must lie between"),

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "jaxflow"
 FLOORS = (
     "_types",
     "_checks",
+    "_repr",
     "_linalg",
     "_xla",
     "_problem",

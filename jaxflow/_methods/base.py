@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float
 
 from .._problem.inputs import AbstractInputs
 from .._problem.run_problem import Problem
+from .._repr import call_of
 from .._solution import Results
 from .._stops import AbstractStop
 from .._types import ArrayLike, Declared, Neurons, Scalar, Weights
@@ -58,6 +59,9 @@ class AbstractMethod(eqx.Module):
     statistics: ClassVar[Declared] = MappingProxyType({})
     # Its numbers that must be positive and finite, by their names; None is none.
     positive: ClassVar[tuple[str, ...]] = ()
+
+    def __repr__(self) -> str:
+        return call_of(self)
 
     @property
     @abc.abstractmethod

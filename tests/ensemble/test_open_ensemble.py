@@ -56,6 +56,7 @@ def test_it_is_the_dataset_of_the_call(tmp_path):
         seeds=3,
         method=jaxflow.GradientDescent(0.5),
         times=lambda n, d, p: [0.0, n / 2],
+        stop=None,
         observe={"norms": lambda s: s.squared_norms[:2]},
         folder=tmp_path / "runs",
     )
