@@ -135,19 +135,29 @@ CASES = [
     Case("Network", lambda: jaxflow.Network(W, A, np.ones(3)), r"\(2,\).*\(3,\)"),
     Case("Network", lambda: jaxflow.Network(W, A, -A), "squared_norm.*non-neg"),
     *each(
-        "loss predict residuals squared_norms velocity Snapshot.of "
+        "loss residuals squared_norms velocity Snapshot.of "
         "theory.check_assumptions theory.curvature theory.curvature_matrix "
         "tangent_kernel theory.limiting_curvature theory.sampled_limit",
         lambda function: function(DATA, NARROW),
         r"4 coordinates.*w must be \(p, 3\)",
     ),
     *each(
-        "loss predict residuals squared_norms velocity Snapshot.of "
+        "loss residuals squared_norms velocity Snapshot.of "
         "theory.check_assumptions theory.curvature theory.curvature_matrix "
         "tangent_kernel theory.limiting_curvature theory.sampled_limit",
         lambda function: function((X, Y), NETWORK),
         r"data must be a Dataset, such as .*got tuple",
     ),
+    Case("predict", lambda: jaxflow.predict(NETWORK, W[:, :2]), r"\(2, 2\).*\(m, 3\)"),
+    Case("predict", lambda: jaxflow.predict(NARROW, DATA), r"w must be \(p, 3\)"),
+    Case("predict", lambda: jaxflow.predict(NETWORK, X[0]), "x must have 2.*leading"),
+    Case("predict", lambda: jaxflow.predict(NETWORK, holed(X, np.inf)), "must be fin"),
+    Case(
+        "predict",
+        lambda: jaxflow.predict(NETWORK, ORTHOGONAL.inputs),
+        r"OrthogonalInputs has 2 coordinates.*\(2, 3\)",
+    ),
+    Case("predict", lambda: jaxflow.predict(DATA, NETWORK), "network must be a Netw"),
     Case(
         "loss", lambda: jaxflow.loss(DATA, (W, A)), "network must be a Network.*tuple"
     ),

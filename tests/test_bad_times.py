@@ -130,7 +130,7 @@ def test_targets_that_turn_out_to_be_zeros_within_jit_are_learned(name):
     solution = within(jnp.zeros(len(Y)))
     assert solution.result == jaxflow.Results.reached_time
     assert_allclose(
-        solution.loss[0], np.mean(jaxflow.predict(DATA, NETWORK) ** 2) / 2, rtol=1e-12
+        solution.loss[0], np.mean(jaxflow.predict(NETWORK, DATA) ** 2) / 2, rtol=1e-12
     )
     assert np.all(np.diff(solution.loss) < 0)
     assert within(jnp.asarray(Y)).result == jaxflow.Results.loss_below

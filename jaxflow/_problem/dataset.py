@@ -28,7 +28,8 @@ class Dataset(eqx.Module):
     opposite to an orthogonal first half, Gram when n < 2d, dense otherwise.
     `data.geometry` says which. The networks that go with it keep their w in R^d all
     the same. `Dataset(DenseInputs(x), y)`, and an array that is traced (inside jit or
-    vmap), stay dense.
+    vmap), stay dense. `data.x`, `data.y`, `data.n` and `data.d` are what was passed in,
+    where it has them.
 
     Raises a ValueError when shapes disagree, numbers are not finite, or an input is the
     zero vector.
@@ -65,6 +66,40 @@ class Dataset(eqx.Module):
     def num_examples(self) -> int:
         """n."""
         return self.inputs.num_examples
+
+    @property
+    def n(self) -> int:
+        """The number of examples."""
+        return self.inputs.num_examples
+
+    @property
+    def y(self) -> Examples:
+        """The targets, shape (n,)."""
+        return self.targets
+
+    @property
+    def x(self) -> Float[Array, "n d"]:
+        """The inputs, shape (n, d), where they were given by their coordinates; else an
+        AttributeError."""
+        if isinstance(self.inputs, DenseInputs):
+            return self.inputs.x
+        raise AttributeError(self._unknown("x"))
+
+    @property
+    def d(self) -> int:
+        """The dimension, where the inputs were given by their coordinates; else an
+        AttributeError."""
+        if isinstance(self.inputs, DenseInputs):
+            return self.inputs.num_coordinates
+        raise AttributeError(self._unknown("d"))
+
+    def _unknown(self, name: str) -> str:
+        return (
+            f"a Dataset of {type(self.inputs).__name__} has no {name}: these inputs "
+            "are given up to a rotation, in any dimension that has room for them. "
+            "data.inputs.gram() is their Gram matrix; Dataset(x, y) of an array (n, d) "
+            f"has a {name}."
+        )
 
     @property
     def geometry(self) -> str:

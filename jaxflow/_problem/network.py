@@ -11,6 +11,8 @@ One step of gradient descent on p·L with learning rate η is one explicit Euler
 length η of this flow, so time is measured as learning rate × steps.
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -28,7 +30,7 @@ from .._types import (
     Weights,
 )
 from .dataset import Dataset
-from .inputs import DenseInputs
+from .inputs import AbstractInputs, DenseInputs
 
 
 class Network(eqx.Module):
@@ -100,17 +102,55 @@ def check_fit(data: Dataset, network: Network) -> None:
         )
 
 
-def predict(data: Dataset, network: Network) -> Examples:
-    """h(x_i) of eq. 1 on the data, shape (n,)."""
-    check_fit(data, network)
-    z = data.inputs.preactivations(network.w)
+def predict(network: Network, x: ArrayLike | AbstractInputs | Dataset) -> Examples:
+    """h(x_i) of eq. 1 on any inputs, shape (m,).
+
+        jaxflow.predict(sol.final, x_test)
+        jaxflow.predict(sol.final, data)                 # what it was trained on
+
+    **Arguments:**
+
+    - `network`: the network.
+    - `x`: m inputs, shape (m, d), in the coordinates of the network's w; or those of a
+      `Dataset` or a geometry. Where w holds projections, on the inputs x_1 … x_n of
+      training, its coordinates are, for `OrthogonalInputs`, ⟨x, x_i/‖x_i‖⟩, (m, n); for
+      `AntipodalInputs`, ⟨x, e_i⟩, (m, n/2); for `GramInputs`, the c_i of x = Σ c_i x_i,
+      (m, n).
+
+    Raises a ValueError when x is not finite or has another number of coordinates.
+    """
+    check_kind("network", network, Network, "jaxflow.Network(w, a)")
+    if isinstance(x, Dataset):
+        check_fit(x, network)
+        x = x.inputs
+    of_geometry = isinstance(x, AbstractInputs)
+    given: Any = x if of_geometry else as_float_array("x", x, 2)
+    expected = network.w.shape[1]
+    found = given.num_coordinates if of_geometry else given.shape[1]
+    if found != expected:
+        told = type(given).__name__ if of_geometry else f"x of shape {given.shape}"
+        raise ValueError(
+            f"{told} has {found} coordinates per input, but the network's w, of shape "
+            f"{network.w.shape}, has {expected} per neuron: x must be (m, {expected})."
+        )
+    dtype = jnp.result_type(network.w.dtype, given.dtype)
+    given, network = jax.tree.map(lambda leaf: leaf.astype(dtype), (given, network))
+    if of_geometry:
+        return _outputs(given, network)
+    # Not as dense inputs, which refuse the zero vector.
+    z = product(network.w, given.T)
+    return mean_activation(jax.nn.relu(z), network.a, network.width)
+
+
+def _outputs(inputs: AbstractInputs, network: Network) -> Examples:
+    z = inputs.preactivations(network.w)
     return mean_activation(jax.nn.relu(z), network.a, network.width)
 
 
 def residuals(data: Dataset, network: Network) -> Examples:
     """r_i = y_i − h(x_i), shape (n,)."""
     check_fit(data, network)
-    return data.targets - predict(data, network)
+    return data.targets - _outputs(data.inputs, network)
 
 
 def loss(data: Dataset, network: Network) -> Scalar:

@@ -84,3 +84,18 @@ def test_numbers_of_a_list_may_be_traced():
         return jaxflow.Dataset(np.eye(2), [y, 2 * y]).targets
 
     assert_array_equal(targets(3.0), [3.0, 6.0])
+
+
+def test_a_dataset_shows_what_it_was_made_of():
+    for x in (INPUTS["dense"], INPUTS["gram"]):
+        y = np.arange(1.0, len(x) + 1)
+        data = jaxflow.Dataset(x, y)
+        assert_array_equal(data.x, x)
+        assert_array_equal(data.y, y)
+        assert (data.n, data.d) == x.shape
+    data = jaxflow.Dataset(jaxflow.GramInputs(np.eye(3)), np.ones(3))
+    assert data.n == 3 and data.y.shape == (3,)
+    for name in ("x", "d"):
+        assert not hasattr(data, name)
+        with pytest.raises(AttributeError, match=f"GramInputs has no {name}: .*gram"):
+            getattr(data, name)

@@ -17,8 +17,39 @@ def test_loss_and_velocity_are_the_textbook_ones():
     for ours, theirs in zip(jaxflow.velocity(data, network), (dw, da), strict=True):
         assert_allclose(ours, theirs, atol=1e-14)
     h = (a[:, None] * np.maximum(w @ x.T, 0)).mean(0)
-    assert_allclose(jaxflow.predict(data, network), h, rtol=1e-12)
+    assert_allclose(jaxflow.predict(network, data), h, rtol=1e-12)
     assert_allclose(jaxflow.residuals(data, network), y - h, rtol=1e-12)
+
+
+def test_predictions_on_new_inputs():
+    x, _, w, a = problems.without_kinks()
+    new = np.random.default_rng(1).normal(size=(7, x.shape[1]))
+    h = (a[:, None] * np.maximum(w @ new.T, 0)).mean(0)
+    network = jaxflow.Network(w, a)
+    assert_allclose(jaxflow.predict(network, new), h, rtol=1e-12)
+    assert_allclose(jaxflow.predict(network, jaxflow.DenseInputs(new)), h, rtol=1e-12)
+    one = jax.vmap(lambda row: jaxflow.predict(network, row[None])[0])(jnp.array(new))
+    assert_allclose(one, h, rtol=1e-12)
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), network)
+    single = jaxflow.predict(half, new.astype(np.float32))
+    assert single.dtype == jnp.float32
+    assert_allclose(single, h, rtol=1e-4)
+    # No example of a dataset, but a point like any other.
+    zero = np.zeros((1, x.shape[1]), int)
+    assert_allclose(jaxflow.predict(network, zero), [0.0])
+
+
+def test_predictions_of_networks_that_store_projections():
+    x, _, w, a = problems.without_kinks()
+    c = np.random.default_rng(2).normal(size=(7, len(x)))
+    h = (a[:, None] * np.maximum(w @ (c @ x).T, 0)).mean(0)
+    gram = jaxflow.Network(w @ x.T, a, np.sum(w**2, axis=1))
+    assert_allclose(jaxflow.predict(gram, c), h, rtol=1e-12)
+    norms, x = problems.orthogonal_array(5, 30)
+    unit = x / norms[:, None]
+    h = (a[:, None] * np.maximum(w @ (c[:, :5] @ unit).T, 0)).mean(0)
+    orthogonal = jaxflow.Network(w @ unit.T, a)
+    assert_allclose(jaxflow.predict(orthogonal, c[:, :5]), h, rtol=1e-12)
 
 
 def test_velocity_is_minus_p_times_the_gradient():
