@@ -12,6 +12,7 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jaxtyping import config as jaxtyping_config
 
@@ -317,6 +318,16 @@ CASES = [
     ),
     Case("GradientDescent", lambda: jaxflow.GradientDescent(np.nan), "positive.*nan"),
     Case("GradientDescent", lambda: jaxflow.GradientDescent(1.0, "adam"), "optax.*str"),
+    Case(
+        "GradientDescent",
+        lambda: jaxflow.GradientDescent(optax.constant_schedule(0.1)),
+        r"function.*GradientDescent\(optax.sgd\(schedule\)\)",
+    ),
+    Case(
+        "GradientDescent",
+        lambda: jaxflow.GradientDescent(optax.sgd(0.1), optax.sgd(0.1)),
+        "two optax.*chain",
+    ),
     Case(
         "GradientDescent",
         lambda: jaxflow.GradientDescent(count_crossings="no"),

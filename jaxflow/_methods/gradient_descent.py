@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from .._checks import as_scalar, check_flag, is_concrete
-from .._problem.inputs import AbstractInputs
+from .._problem.inputs import AbstractInputs, GramInputs
 from .._problem.run_problem import Problem
 from .._stops import AbstractStop
 from .._types import ArrayLike, Examples, Neurons, Number, Scalar, Weights
@@ -31,14 +31,19 @@ class GradientDescent(AbstractMethod):
 
     - `learning_rate`: η, in units of flow time. The paper uses 1.
     - `optimizer`: any optax transformation in place of `optax.sgd(learning_rate)`. It
-      is fed p∇L and its updates are added to (w, a). `learning_rate` then only sets the
-      clock. Such a run keeps the coordinates of the network that was passed in, since
-      an optimiser need not be invariant under rotations.
+      is fed p∇L, with p L as `value` and as a function of (w, a) as `value_fn`
+      (`optax.lbfgs`, `optax.contrib.reduce_on_plateau`), and its updates are added to
+      (w, a). `learning_rate` then only sets the clock: left out, time counts steps. So
+      `GradientDescent(optax.adam(1e-2))` does, and for a schedule of learning rates
+      `GradientDescent(optax.sgd(schedule))`. Such a run keeps the coordinates of the
+      network that was passed in, since an optimiser need not be invariant under
+      rotations.
     - `count_crossings`: whether `stats["kink_crossings"]` is counted, else −1. On
       orthogonal inputs the count takes half as long again as the steps themselves.
 
-    Raises a ValueError when `learning_rate` is not positive; and a run does where the
-    last of its times is more than 2³¹ − 128 steps away.
+    Raises a ValueError when `learning_rate` is not positive, or a function of the step;
+    and a run does where the last of its times is more than 2³¹ − 128 steps away, and
+    where `optimizer` asks for `value_fn` on `GramInputs`.
     """
 
     learning_rate: Array
@@ -47,16 +52,27 @@ class GradientDescent(AbstractMethod):
 
     def __init__(
         self,
-        learning_rate: Number = 1.0,
+        learning_rate: Number | optax.GradientTransformation = 1.0,
         optimizer: optax.GradientTransformation | None = None,
         *,
         count_crossings: bool = True,
     ):
+        if _is_transformation(learning_rate):
+            if optimizer is not None:
+                raise ValueError(
+                    "learning_rate must be a number where an optimizer is given, got "
+                    "two optax transformations. Join them by optax.chain(...)."
+                )
+            learning_rate, optimizer = 1.0, learning_rate
+        if callable(learning_rate):
+            raise ValueError(
+                "learning_rate must be one number, since time is learning rate × step, "
+                f"got the function {learning_rate!r}. A schedule belongs to an "
+                "optimizer, GradientDescent(optax.sgd(schedule)), where time counts "
+                "steps."
+            )
         rate = as_scalar("learning_rate", learning_rate)
-        if optimizer is not None and not (
-            callable(getattr(optimizer, "init", None))
-            and callable(getattr(optimizer, "update", None))
-        ):
+        if optimizer is not None and not _is_transformation(optimizer):
             raise ValueError(
                 "optimizer must be an optax transformation such as optax.adam(1e-2), "
                 f"got {type(optimizer).__name__}."
@@ -112,6 +128,10 @@ class GradientDescent(AbstractMethod):
             max_steps=None,
         )
         return march(stepper, weights, a, times, stops, record)
+
+
+def _is_transformation(value: Any) -> bool:
+    return all(callable(getattr(value, name, None)) for name in ("init", "update"))
 
 
 class _State(eqx.Module):
@@ -229,10 +249,43 @@ class _Stepper(AbstractStepper):
             return *self.problem.pushed(weights, a, pushes), None
         field = self.problem.field(weights, a)
         gradient = jax.tree.map(jnp.negative, self.problem.velocity(field))
-        updates, memory = self.optimizer.update(gradient, state.memory, here)
+        updates, memory = self._updates(gradient, state)
         moved = optax.apply_updates(here, updates)
         return jax.tree.map(
             lambda new, old: jnp.where(go_on, new, old),
             (*moved, memory),
             (*here, state.memory),
         )
+
+    def _updates(self, gradient: Any, state: _State) -> tuple[Any, Any]:
+        """What the optimiser makes of p∇L, and its memory."""
+        here = (state.weights, state.a)
+        optimizer: Any = self.optimizer
+        if not isinstance(optimizer, optax.GradientTransformationExtraArgs):
+            return optimizer.update(gradient, state.memory, here)
+        try:
+            return optimizer.update(
+                gradient,
+                state.memory,
+                here,
+                value=self.problem.p * state.loss,
+                grad=gradient,
+                value_fn=self._value_at,
+            )
+        except TypeError as error:
+            if "missing" not in str(error):
+                raise
+            raise ValueError(
+                "optimizer must be an optax transformation that takes no more than "
+                f"value, grad and value_fn besides the updates; this one says: {error}."
+            ) from error
+
+    def _value_at(self, here: tuple[Weights, Neurons]) -> Scalar:
+        """p L, whose derivative is what the optimiser is fed."""
+        if isinstance(self.problem.inputs, GramInputs):
+            raise ValueError(
+                "optimizer asks for p L as a function of (w, a), to look for a step "
+                "along a line, but on GramInputs w is not there, only its products "
+                "with the inputs. Give the inputs as an array, Dataset(x, y)."
+            )
+        return self.problem.p * self.problem.loss_at(*here)

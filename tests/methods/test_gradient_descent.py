@@ -103,6 +103,101 @@ def test_optax_transformations_are_accepted(make):
     assert float(run.loss[0]) < float(jaxflow.loss(data, network))
 
 
+def _by_hand(optimizer, x, y, theta, steps):
+    """A loop over an optimiser that is told p L, without jaxflow."""
+
+    def value_of(theta):
+        w, a = theta
+        h = jnp.maximum(w @ x.T, 0).T @ a / len(a)
+        return 0.5 * len(a) * jnp.mean((y - h) ** 2)
+
+    memory = optimizer.init(theta)
+    for _ in range(steps):
+        value, gradient = jax.value_and_grad(value_of)(theta)
+        updates, memory = optimizer.update(
+            gradient, memory, theta, value=value, grad=gradient, value_fn=value_of
+        )
+        theta = optax.apply_updates(theta, updates)
+    return theta
+
+
+TOLD = {
+    "reduce_on_plateau": lambda: optax.chain(
+        optax.sgd(8.0), optax.contrib.reduce_on_plateau(patience=1, rtol=0.1)
+    ),
+    "polyak": lambda: optax.polyak_sgd(),
+    "lbfgs": lambda: optax.lbfgs(),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        pytest.param("reduce_on_plateau", float, marks=pytest.mark.slow),
+        pytest.param("reduce_on_plateau", np.float32, marks=pytest.mark.slow),
+        pytest.param("polyak", float, marks=pytest.mark.slow),
+        pytest.param("lbfgs", float, marks=pytest.mark.slow),
+        pytest.param("lbfgs", np.float32, marks=pytest.mark.slow),
+    ],
+)
+def test_optimisers_that_are_told_the_value(name, dtype):
+    x, y, w, a = (part.astype(dtype) for part in problems.without_kinks())
+    steps = 12
+    with jax.numpy_dtype_promotion("standard"):
+        method = jaxflow.GradientDescent(TOLD[name]())
+        run = jaxflow.simulate(
+            jaxflow.Dataset(x, y),
+            jaxflow.Network(w, a),
+            method,
+            times=[0.0, steps],
+            observe={},
+        )
+        start = (jnp.asarray(w), jnp.asarray(a))
+        w_end, a_end = _by_hand(TOLD[name](), x, y, start, steps)
+    assert int(run.stats["steps"]) == steps
+    assert run.loss[1] < run.loss[0]
+    accuracy = 1e-9 if dtype is float else 2e-3
+    assert_allclose(run.final.w, w_end, rtol=accuracy, atol=accuracy)
+    assert_allclose(run.final.a, a_end, rtol=accuracy, atol=accuracy)
+    assert run.final.w.dtype == dtype
+
+
+@pytest.mark.slow
+def test_a_schedule_of_learning_rates():
+    """By optax.sgd, whose first step of rate 1 is one of descent's."""
+    x, y, w, a = problems.without_kinks()
+    data, network = jaxflow.Dataset(x, y), jaxflow.Network(w, a)
+    with jax.numpy_dtype_promotion("standard"):
+        method = jaxflow.GradientDescent(optax.sgd(lambda count: 0.2 / (1 + count)))
+        run = jaxflow.simulate(data, network, method, times=[2.0], observe={})
+    for rate in (0.2, 0.1):
+        dw, da = reference.velocity(x, y, w, a)
+        w, a = w + rate * dw, a + rate * da
+    assert_allclose(run.final.w, w, atol=1e-13)
+    assert_allclose(run.final.a, a, atol=1e-13)
+
+
+def test_what_an_optimiser_cannot_be_told():
+    x, y, w, a = problems.without_kinks()
+    gram = jaxflow.Dataset(jaxflow.GramInputs(x @ x.T), y)
+    projected = jaxflow.Network(w @ x.T, a)
+
+    def update(updates, state, params=None, *, hessian, **rest):
+        return updates, state
+
+    odd = optax.GradientTransformationExtraArgs(lambda params: (), update)
+    for optimizer, message in (
+        (optax.lbfgs(), "line.*GramInputs.*Dataset"),
+        (odd, "value, grad and value_fn.*hessian"),
+    ):
+        method = jaxflow.GradientDescent(optimizer)
+        with (
+            jax.numpy_dtype_promotion("standard"),
+            pytest.raises(ValueError, match=message),
+        ):
+            jaxflow.simulate(gram, projected, method, times=[1.0], observe={})
+
+
 def test_steps_that_raise_the_loss_are_counted():
     data, network = problems.small_orthogonal(jax.random.key(0))
     for rate, rises in ((30.0, True), (0.5, False)):
