@@ -25,7 +25,6 @@ from experiments.common.output import progress, write_text
 from jaxflow import theory
 
 from . import _convergence_report, _machine
-from ._criteria import top_eigenvalue
 from ._run import RESULTS, folder_of
 
 
@@ -56,7 +55,7 @@ class Config:
     """Write figure and table again from the records, without running."""
 
 
-OBSERVE = {"top": top_eigenvalue}
+OBSERVE = {"top": jaxflow.largest_kernel_eigenvalue}
 
 
 def measure(config: Config, n: int, seed: int) -> list[dict[str, Any]]:

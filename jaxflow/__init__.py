@@ -26,6 +26,7 @@ from ._methods.gradient_flow import GradientFlow as GradientFlow
 from ._observables import OBSERVABLES as OBSERVABLES
 from ._observables import Observable as Observable
 from ._observables import largest_kernel_eigenvalue as largest_kernel_eigenvalue
+from ._observables import sharpness as sharpness
 from ._observables import smallest_kernel_eigenvalue as smallest_kernel_eigenvalue
 
 # What is trained.

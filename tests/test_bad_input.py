@@ -138,14 +138,14 @@ CASES = [
     *each(
         "loss residuals squared_norms velocity Snapshot.of "
         "theory.check_assumptions theory.curvature theory.curvature_matrix "
-        "tangent_kernel theory.limiting_curvature theory.sampled_limit",
+        "sharpness tangent_kernel theory.limiting_curvature theory.sampled_limit",
         lambda function: function(DATA, NARROW),
         r"4 coordinates.*w must be \(p, 3\)",
     ),
     *each(
         "loss residuals squared_norms velocity Snapshot.of "
         "theory.check_assumptions theory.curvature theory.curvature_matrix "
-        "tangent_kernel theory.limiting_curvature theory.sampled_limit",
+        "sharpness tangent_kernel theory.limiting_curvature theory.sampled_limit",
         lambda function: function((X, Y), NETWORK),
         r"data must be a Dataset, such as .*got tuple",
     ),
@@ -171,6 +171,12 @@ CASES = [
         "tangent_kernel",
         lambda: jaxflow.tangent_kernel(DATA, NETWORK, rounding=-1.0),
         "rounding must be non-negative",
+    ),
+    Case(
+        "sharpness",
+        lambda: jaxflow.sharpness(DATA),
+        "sharpness takes a Snapshot, or.*a Dataset and a NoneType",
+        TypeError,
     ),
     Case(
         "theory.limiting_curvature",

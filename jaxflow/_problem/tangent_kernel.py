@@ -162,6 +162,20 @@ def kernel_at(
 ) -> TangentKernel:
     """The same in the coordinates of a run. Where `multipliers` are given, the pairs of
     those strictly between 0 and 1 slide; else the network is taken to be at rest."""
+    return _kernel(
+        problem, weights, a, *sliding_at(problem, weights, a, multipliers, rounding)
+    )
+
+
+def sliding_at(
+    problem: Problem,
+    weights: Weights,
+    a: Neurons,
+    multipliers: Pairs | None,
+    rounding: Array | None,
+) -> tuple[PairMask, Bool[Array, ""], int]:
+    """Which pairs slide, whether there was room to tell, and for how many of one neuron
+    room is needed from here on."""
     enough = jnp.ones((), bool)
     if multipliers is not None:
         slides = (multipliers > 0) & (multipliers < 1)
@@ -181,7 +195,7 @@ def kernel_at(
     room = 0 if _is_diagonal(problem.inputs) else _room(slides)
     if not _is_diagonal(problem.inputs):
         enough &= _fits(slides, room)
-    return _kernel(problem, weights, a, slides, enough, room)
+    return slides, enough, room
 
 
 def _is_diagonal(inputs: AbstractInputs) -> bool:
@@ -382,16 +396,9 @@ def _kernel(
     room: int,
 ) -> TangentKernel:
     inputs = problem.inputs
-    z = inputs.preactivations(weights)
-    active = (z > 0) & ~slides
-    activations = jnp.where(active, z, 0)
-    sizes = jnp.where(active, jnp.abs(a)[:, None], 0)
+    activations, sizes = active_parts(problem, weights, a, slides)
     pairs = jnp.where(enough, problem.n * problem.p, jnp.nan)
-    removed = None
-    if room:
-        removed = jax.lax.cond(
-            jnp.any(slides), _basis, _no_basis, inputs, *_pick(slides, room)
-        )
+    removed = removed_at(inputs, slides, room)
     # M_ii, as large as it is where nothing slides.
     squares = jnp.sum(sizes**2, axis=0) * inputs.norms**2 / pairs
     present = inputs.norms > 0
@@ -404,9 +411,29 @@ def _kernel(
         def scaled(v: Examples) -> Examples:
             return _times(inputs, activations, sizes, removed, pairs * scale, v)
 
-        smallest, largest, error = _ends_by_lanczos(scaled, present, z.dtype)
+        smallest, largest, error = _ends_by_lanczos(scaled, present, a.dtype)
         ends = scale * smallest, scale * largest, scale * error
     return TangentKernel(inputs, activations, sizes, slides, removed, pairs, *ends)
+
+
+def active_parts(
+    problem: Problem, weights: Weights, a: Neurons, slides: PairMask
+) -> tuple[Pairs, Pairs]:
+    """(z_ji)_+ and |a_j| of the pairs that are active and do not slide, else 0."""
+    z = problem.inputs.preactivations(weights)
+    active = (z > 0) & ~slides
+    return jnp.where(active, z, 0), jnp.where(active, jnp.abs(a)[:, None], 0)
+
+
+def removed_at(
+    inputs: AbstractInputs, slides: PairMask, room: int
+) -> Float[Array, "p k m"] | None:
+    """`TangentKernel.removed`."""
+    if not room:
+        return None
+    return jax.lax.cond(
+        jnp.any(slides), _basis, _no_basis, inputs, *_pick(slides, room)
+    )
 
 
 def _basis(
@@ -445,16 +472,22 @@ def _times(
     v: Examples,
 ) -> Examples:
     """M v."""
-    cotangent = sizes * v[None, :]
-    if _is_diagonal(inputs):
-        moved = cotangent * inputs.norms[None, :] ** 2
-    elif isinstance(inputs, DenseInputs):
-        velocity = _projected(inputs.adjoint(cotangent), removed, None)
-        moved = inputs.preactivations(velocity)
-    else:
-        moved = _projected(product(cotangent, inputs.gram()), removed, cotangent)
+    moved = moved_by(inputs, sizes * v[None, :], removed)
     moved = jnp.sum(sizes * moved, axis=0)
     return (moved + product(product(activations, v), activations)) / pairs
+
+
+def moved_by(
+    inputs: AbstractInputs, cotangent: Pairs, removed: Float[Array, "p k m"] | None
+) -> Pairs:
+    """By what z changes where each w_j moves by Π_j Σ_i C_ji x_i, at the pairs that are
+    active. C is zero at all others."""
+    if _is_diagonal(inputs):
+        return cotangent * inputs.norms[None, :] ** 2
+    if isinstance(inputs, DenseInputs):
+        velocity = _projected(inputs.adjoint(cotangent), removed, None)
+        return inputs.preactivations(velocity)
+    return _projected(product(cotangent, inputs.gram()), removed, cotangent)
 
 
 def _projected(
