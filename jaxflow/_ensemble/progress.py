@@ -27,7 +27,8 @@ def check_progress(target: Any) -> None:
 
 
 class Reporter:
-    """Tells a callback, or a bar on stderr where that is a terminal."""
+    """Tells a callback, or a bar: on stderr where that is a terminal, or in a
+    notebook."""
 
     def __init__(
         self,
@@ -36,7 +37,8 @@ class Reporter:
         work: float | int,
     ):
         self._callback = target if callable(target) else None
-        shown = target if isinstance(target, bool) else sys.stderr.isatty()
+        seen = sys.stderr.isatty() or _in_notebook()
+        shown = target if isinstance(target, bool) else seen
         self._bar = None
         if self._callback is None and shown and total:
             self._bar = _bar(total)
@@ -68,9 +70,16 @@ class Reporter:
             self._bar.close()
 
 
+def _in_notebook() -> bool:
+    """Whether this is the kernel of a notebook: stderr is no terminal, but is seen."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return "IPKernelApp" in getattr(shell, "config", ())
+
+
 def _bar(total: int) -> Any:
     try:
-        from tqdm import tqdm
+        from tqdm.auto import tqdm
     except ImportError:
         return None
     layout = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} runs [{elapsed}{postfix}]"

@@ -141,8 +141,8 @@ def simulate_ensemble(
     - `devices`: the jax devices to use; by default all of this process.
     - `lockstep`: whether the runs of a batch are vectorised and take their steps
       together; by default on accelerators only.
-    - `progress`: True or False for a bar on stderr (by default where that is a
-      terminal), or a function that is called with a `Progress`.
+    - `progress`: True or False for a bar on stderr (by default where that is a terminal
+      or a notebook), or a function that is called with a `Progress`.
 
     With `jax.distributed.initialize()` each process computes its share of the runs and
     writes its own part of `folder`; all return the whole.
