@@ -21,7 +21,7 @@ from ._snapshot import Snapshot, Start, cut
 from ._solution import Results, Solution, Stats
 from ._stops import AbstractStop, Stops
 from ._types import ArrayLike, Neurons, Pairs, Scalar, Weights
-from ._xla import compiled, compiled_separately
+from ._xla import compiled, compiled_separately, nans_are_meant
 
 
 def simulate(
@@ -56,7 +56,10 @@ def simulate(
       of `OBSERVABLES`; pass `{}` for the loss and the two curvatures alone.
 
     **Returns:** a `Solution`. How a run ended is a code in it, `sol.result`; a run that
-    diverges raises nothing.
+    diverges raises nothing. Nor does one that ends early where `jax_debug_nans` is set:
+    its missing rows are NaN, so that check is off within `simulate`. It still looks at
+    what your own `jax.jit` returns, and at what jax computes of these rows afterwards;
+    `np.asarray(sol.loss)` is safe.
 
     **Raises:** a ValueError, before anything is compiled, when shapes do not fit or
     `times` are not increasing non-negative numbers. Inside `jax.jit`, where numbers are
@@ -74,13 +77,14 @@ def simulate(
     )
     dynamics = Dynamics(method, stops)
     rest = (observers, *counts(data, network))
-    if is_concrete(times, *jax.tree.leaves(method)):
-        return _simulate(data, network, dynamics, times, *rest)
-    # Values are not known yet: where they turn out to be bad, a run of no duration.
-    good = jnp.all(jnp.isfinite(times)) & (times[0] >= 0) & jnp.all(jnp.diff(times) > 0)
-    good &= method.admits(times)
-    times = jnp.where(good, times, 0)
-    return _where(good, _simulate(data, network, dynamics, times, *rest))
+    with nans_are_meant():
+        if is_concrete(times, *jax.tree.leaves(method)):
+            return _simulate(data, network, dynamics, times, *rest)
+        # Values are not known yet: where they turn out to be bad, a run of no duration.
+        good = jnp.all(jnp.isfinite(times)) & (times[0] >= 0)
+        good &= jnp.all(jnp.diff(times) > 0) & method.admits(times)
+        times = jnp.where(good, times, 0)
+        return _where(good, _simulate(data, network, dynamics, times, *rest))
 
 
 def _where(good: Bool[Array, ""], solution: Solution) -> Solution:

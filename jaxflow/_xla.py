@@ -9,6 +9,7 @@ each product that reads the matrix, and then makes it several times
 
 import functools
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import equinox as eqx
@@ -49,6 +50,13 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return (outermost() if free else within)(*args)
 
     return call
+
+
+def nans_are_meant() -> AbstractContextManager[None]:
+    """A context in which `jax_debug_nans` does not look: what a run did not reach is
+    NaN by design, and the check looks at everything that a compiled program returns. It
+    holds for the thread that enters it."""
+    return jax.debug_nans(False)
 
 
 def over_rows(function: Callable[[slice], Any], rows: int) -> list[Any]:

@@ -279,3 +279,51 @@ def test_users_observables_see_the_snapshot():
     assert np.all(np.asarray(run.observables["small"]) == 3)
     assert_allclose(run.observables["time"], TIMES)
     assert_allclose(run.observables["share"][0], np.mean(np.asarray(network.w) > 0))
+
+
+@pytest.mark.parametrize("name", FLOW_IS_SLOW)
+def test_debug_nans_lets_runs_end_early(name):
+    data, network = problems.small_orthogonal(jax.random.key(0))
+    stop = jaxflow.LossBelow(0.9 * float(jaxflow.loss(data, network)))
+
+    def run(scale):
+        start = jaxflow.Network(scale * network.w, network.a)
+        return jaxflow.simulate(data, start, METHODS[name], times=TIMES, stop=stop)
+
+    with jax.debug_nans(True):
+        sol = run(1.0)
+        assert sol.result == jaxflow.Results.loss_below
+        assert np.isnan(np.asarray(sol.loss)[-1])
+        if name == "descent":
+            # What is done to the missing rows outside is looked at.
+            with pytest.raises(FloatingPointError):
+                jnp.log(sol.loss)
+
+
+@pytest.mark.slow
+def test_debug_nans_lets_batches_and_bad_times_be():
+    data, network = problems.small_orthogonal(jax.random.key(0))
+    stop = jaxflow.LossBelow(0.9 * float(jaxflow.loss(data, network)))
+
+    def run(rate):
+        method = jaxflow.GradientDescent(rate)
+        return jaxflow.simulate(data, network, method, times=TIMES, stop=stop)
+
+    with jax.debug_nans(True):
+        batch = jax.vmap(run)(jnp.array([0.5, 0.25, -1.0]))
+        codes = np.asarray(batch.result._value)
+        known = (jaxflow.Results.loss_below, jaxflow.Results.bad_times)
+        assert codes[[0, 2]].tolist() == [int(item._value) for item in known]
+        runs = jaxflow.simulate_ensemble(
+            jax.random.key(5),
+            n=20,
+            d=40,
+            p=8,
+            seeds=6,
+            method=jaxflow.GradientDescent(0.5),
+            times=[0.0, 150.0],
+            stop=jaxflow.LossBelow(),
+            observe={"level": jaxflow.OBSERVABLES["lower_bound"]},
+        )
+    assert runs.converged.any()
+    assert np.isnan(runs.loss[:, -1]).any()

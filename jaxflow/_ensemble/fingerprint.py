@@ -30,6 +30,7 @@ from .._problem.network import Network
 from .._simulate import Dynamics, Run, check_observers, drive
 from .._snapshot import Snapshot, Start
 from .._stops import AbstractStop
+from .._xla import nans_are_meant
 from .grid import Cell
 from .program import prepare
 
@@ -178,7 +179,8 @@ def _of_states(
 
     # Traced anew each time: a program that is kept would not see that a constant which
     # a function reads has changed.
-    rows = jax.device_get(jax.jit(lambda at: jax.lax.map(all_of, at))(places))
+    with nans_are_meant():
+        rows = jax.device_get(jax.jit(lambda at: jax.lax.map(all_of, at))(places))
     stopped, without, sliding = (
         {name: _of_rows(tree) for name, tree in found.items()} for found in rows
     )

@@ -35,7 +35,7 @@ from .._problem.run_problem import counts
 from .._simulate import Dynamics, Observers, Run, drive, make_run
 from .._stops import AbstractStop
 from .._types import Scalar
-from .._xla import compiler_options
+from .._xla import compiler_options, nans_are_meant
 from .interruption import Interruption, computed, heard
 from .pace import Pace
 from .resources import AXIS
@@ -216,7 +216,8 @@ class Program:
         if self.whole:
 
             def call() -> dict[str, np.ndarray]:
-                outputs = {} if told.asked else compiled(*placed)
+                with nans_are_meant():
+                    outputs = {} if told.asked else compiled(*placed)
                 return jax.device_get(outputs) if computed(outputs, told) else {}
 
             return call
@@ -228,7 +229,8 @@ class Program:
             while end < len(lengths) and not told.asked:
                 start, end = end, pace.end(end, lengths)
                 began = time.monotonic()
-                outputs = compiled(*placed, np.int32(start), np.int32(end))
+                with nans_are_meant():
+                    outputs = compiled(*placed, np.int32(start), np.int32(end))
                 if not computed(outputs, told):
                     break
                 pace.learn(lengths[start:end], time.monotonic() - began)
