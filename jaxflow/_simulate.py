@@ -1,7 +1,8 @@
 """`simulate`: one trajectory of one network."""
 
+import contextlib
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -61,6 +62,8 @@ def simulate(
     what your own `jax.jit` returns, and at what jax computes of these rows afterwards;
     `np.asarray(sol.loss)` is safe.
 
+    Of what it can be differentiated by which method: docs/gradients.md.
+
     **Raises:** a ValueError, before anything is compiled, when shapes do not fit or
     `times` are not increasing non-negative numbers. Inside `jax.jit`, where numbers are
     not known, bad times, a bad learning rate or a bad tolerance are an outcome,
@@ -77,7 +80,7 @@ def simulate(
     )
     dynamics = Dynamics(method, stops)
     rest = (observers, *counts(data, network))
-    with nans_are_meant():
+    with nans_are_meant(), _no_forward_mode(method):
         if is_concrete(times, *jax.tree.leaves(method)):
             return _simulate(data, network, dynamics, times, *rest)
         # Values are not known yet: where they turn out to be bad, a run of no duration.
@@ -85,6 +88,23 @@ def simulate(
         good &= jnp.all(jnp.diff(times) > 0) & method.admits(times)
         times = jnp.where(good, times, 0)
         return _where(good, _simulate(data, network, dynamics, times, *rest))
+
+
+@contextlib.contextmanager
+def _no_forward_mode(method: AbstractMethod) -> Iterator[None]:
+    """Says what would work, where a loop that keeps what its reverse needs is asked for
+    a derivative in forward mode."""
+    try:
+        yield
+    except TypeError as error:
+        if "forward-mode" not in str(error):
+            raise
+        raise ValueError(
+            f"a run by {type(method).__name__} has no forward-mode derivative "
+            "(jax.jvp, jax.jacfwd, and jax.hessian, which takes one). FilippovFlow() "
+            "has; and reverse mode (jax.grad, jax.jacrev) have GradientDescent(), "
+            "RungeKuttaFlow() and LiteralFlow(). See docs/gradients.md."
+        ) from error
 
 
 def _where(good: Bool[Array, ""], solution: Solution) -> Solution:

@@ -26,6 +26,8 @@ _EXPECTED = {
     **dict.fromkeys(("t", "loss", "curvature", "average_curvature"), (RUN, "time")),
     **dict.fromkeys(("final_loss", "final_time", "result"), (RUN,)),
 }
+# What `carry_final` needs.
+_KEPT = frozenset(["t", "loss", "final_loss", "final_time", "result"])
 
 
 def open_ensemble(folder: str | os.PathLike[str]) -> "xarray.Dataset":
@@ -80,7 +82,7 @@ def open_ensemble(folder: str | os.PathLike[str]) -> "xarray.Dataset":
 
 
 def _absent(flat: "xarray.Dataset") -> list[str]:
-    """The variables that no run has."""
+    """The variables that no run has, but for those that every ensemble is known by."""
 
     def missing(array: "xarray.DataArray") -> "xarray.DataArray":
         counts = np.issubdtype(array.dtype, np.integer)
@@ -88,7 +90,7 @@ def _absent(flat: "xarray.Dataset") -> list[str]:
 
     # Chunks on disk are opened once for all of them.
     found = flat.map(missing).compute()
-    return [str(name) for name in found.data_vars if bool(found[name])]
+    return [str(k) for k in found.data_vars if bool(found[k]) and k not in _KEPT]
 
 
 class _Axes(NamedTuple):

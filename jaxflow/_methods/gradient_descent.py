@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 import equinox as eqx
+import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +16,7 @@ from .._problem.run_problem import Problem
 from .._stops import AbstractStop
 from .._types import ArrayLike, Examples, Neurons, Number, Scalar, Weights
 from .base import AbstractMethod, Recorder, Trajectory, rises
-from .loop import GOING_ON, AbstractStepper, march, outcome_at
+from .loop import GOING_ON, NO_GRADIENT, AbstractStepper, march, outcome_at
 
 # The largest number of 32 bits that a float32 holds too.
 _MOST_STEPS = 2**31 - 128
@@ -263,14 +264,20 @@ class _Stepper(AbstractStepper):
         optimizer: Any = self.optimizer
         if not isinstance(optimizer, optax.GradientTransformationExtraArgs):
             return optimizer.update(gradient, state.memory, here)
+        asked = []
+
+        def value_at(here: tuple[Weights, Neurons]) -> Scalar:
+            asked.append(True)
+            return self._value_at(here)
+
         try:
-            return optimizer.update(
+            updated = optimizer.update(
                 gradient,
                 state.memory,
                 here,
                 value=self.problem.p * state.loss,
                 grad=gradient,
-                value_fn=self._value_at,
+                value_fn=value_at,
             )
         except TypeError as error:
             if "missing" not in str(error):
@@ -279,6 +286,10 @@ class _Stepper(AbstractStepper):
                 "optimizer must be an optax transformation that takes no more than "
                 f"value, grad and value_fn besides the updates; this one says: {error}."
             ) from error
+        if asked:
+            # It searches along a line, as long as it takes.
+            return eqxi.nondifferentiable_backward(updated, msg=NO_GRADIENT)
+        return updated
 
     def _value_at(self, here: tuple[Weights, Neurons]) -> Scalar:
         """p L, whose derivative is what the optimiser is fed."""

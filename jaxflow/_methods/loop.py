@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from .._problem.inputs import AbstractInputs, GramCoefficients
 from .._problem.run_problem import Problem
 from .._solution import Results
 from .._stops import AbstractStop
@@ -47,6 +48,23 @@ _RESULTS = {
     AT_ORIGIN: Results.at_origin,
 }
 
+# What is said where a reverse-mode gradient is asked for and there is none.
+NO_GRADIENT = (
+    "A run by this method has no reverse-mode gradient (jax.grad, jax.jacrev): it "
+    "searches in loops of unknown length. Take GradientDescent(learning_rate), which "
+    "has one on all inputs; of the flow, RungeKuttaFlow() on orthogonal and antipodal "
+    "inputs, or LiteralFlow() where no pair comes near its kink. FilippovFlow() has "
+    "forward mode (jax.jvp, jax.jacfwd). See docs/gradients.md."
+)
+# The same for the inputs, in either mode: what such a method finds out about K before
+# its first step (eigenvectors, which inputs are collinear) has no derivative where the
+# inputs are dependent, and would give a wrong one.
+_NO_GRADIENT_BY_INPUTS = (
+    "A run by this method has no derivative by the inputs, in either mode, and no "
+    "reverse-mode gradient at all. Take jax.grad by GradientDescent(learning_rate) "
+    "on all inputs, RungeKuttaFlow() on orthogonal and antipodal inputs, or "
+    "LiteralFlow() where no pair comes near its kink. See docs/gradients.md."
+)
 # How many states a reverse-mode gradient keeps; it recomputes the rest. It costs
 # nothing where no gradient is taken.
 _CHECKPOINTS = 64
@@ -116,6 +134,8 @@ def march(
     record: Recorder,
 ) -> Trajectory:
     """A whole run."""
+    if not stepper.differentiable:
+        stepper = eqx.tree_at(lambda s: s.problem.inputs, stepper, _fixed(stepper))
     marks = stepper.marks(times)
 
     def goes_on(state: State, mark: Array) -> Array:
@@ -152,7 +172,7 @@ def march(
     weights, a, multipliers = stepper.seen(final)
     outcome = jnp.where(short, TOO_MANY, final.outcome)
     outcome = settled(stepper.problem, outcome, weights, a, multipliers)
-    return Trajectory(
+    trajectory = Trajectory(
         times=stepper.time(marks),
         rows=rows,
         time=stepper.time(final.clock),
@@ -161,6 +181,19 @@ def march(
         result=result_of(outcome, stops),
         stats=stepper.statistics(final),
     )
+    if stepper.differentiable:
+        return trajectory
+    return eqxi.nondifferentiable_backward(trajectory, msg=NO_GRADIENT)
+
+
+def _fixed(stepper: AbstractStepper) -> AbstractInputs:
+    """The inputs, which say what would work where a derivative by them is asked for."""
+    inputs: Any = stepper.problem.inputs
+    if isinstance(inputs, GramCoefficients):
+        # Its origin comes with the network.
+        fixed = eqxi.nondifferentiable(inputs.matrix, msg=_NO_GRADIENT_BY_INPUTS)
+        return eqx.tree_at(lambda s: s.matrix, inputs, fixed)
+    return eqxi.nondifferentiable(inputs, msg=_NO_GRADIENT_BY_INPUTS)
 
 
 def settled(

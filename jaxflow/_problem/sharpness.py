@@ -19,6 +19,7 @@ largest eigenvalue; when its basis is full it starts again from the best vector.
 
 from typing import NamedTuple
 
+import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -36,6 +37,11 @@ _BASIS, _RESTARTS = 64, 50
 # error of the value is at most the residual, and of the size of its square.
 _RESIDUAL = 5e-7
 
+_NO_GRADIENT = (
+    "sharpness has no reverse-mode gradient (jax.grad), since it is found by an "
+    "iteration of unknown length. Take forward mode, jax.jvp or jax.jacfwd."
+)
+
 
 def sharpness_at(
     problem: Problem, weights: Weights, a: Neurons, multipliers: Pairs | None = None
@@ -43,7 +49,8 @@ def sharpness_at(
     """λ_max of the Hessian of p L in the coordinates of a run; `multipliers` as for
     `kernel_at`. NaN where more pairs of a neuron slide than there is room for."""
     sliding = sliding_at(problem, weights, a, multipliers, None)
-    return _sharpness(problem, weights, a, *sliding)
+    value = _sharpness(problem, weights, a, *sliding)
+    return eqxi.nondifferentiable_backward(value, msg=_NO_GRADIENT)
 
 
 class _Span(NamedTuple):
