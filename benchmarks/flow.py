@@ -30,12 +30,12 @@ class Parameters:
     d: int = 100
     horizons: tuple[float, ...] = (1.5, 6.0)
     """Of the runs that are timed, in units of t_n: t_∞ and 4 t_∞."""
-    tolerances: tuple[float, ...] = (1e-2, 3e-3, 1e-3, 1e-4)
+    tolerances: tuple[float, ...] = (2e-2, 1e-2, 3e-3, 1e-3)
     seeds: int = 4
     """For errors."""
     early: float = 0.25
     """Where errors are taken, in units of t_n."""
-    refined: tuple[float, float] = (1e-6, 3e-6)
+    refined: tuple[float, float] = (1e-5, 3e-5)
     repeats: int = 5
     seconds: float = 0.5
 

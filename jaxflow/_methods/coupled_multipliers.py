@@ -21,6 +21,7 @@ the multiplier λ, opposite ones 1 − λ. Together they push with
 so that they attract where G < 0, whatever the single signs.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -41,8 +42,9 @@ _DAMPING, _FOLLOWING = 0.7, 8
 # Kinks beyond those that there is room for are solved in further blocks, and all blocks
 # again and again, at most so often.
 _SWEEPS = 200
-# One in so many slots for kinks is enough in most steps.
-_FEW = 2
+# Most steps need few of the slots for kinks: one in so many, where that is not less
+# than _LEAST.
+_SHARES, _LEAST = (2, 4), 16
 # A pair lies on its kink when its own push moves it so many times as far in a step.
 _ON_KINK = 1e-3
 # Roundings that the residual cannot go below.
@@ -118,7 +120,8 @@ def coupled_masks(
     close = undecided | (jnp.minimum(jnp.abs(z), jnp.abs(ahead)) < reach)
     undecided, close = (_by_direction(interactions, m) for m in (undecided, close))
     most = jnp.max(jnp.sum(undecided, axis=1, dtype=jnp.int32))
-    fits = jnp.sum(close, axis=1, dtype=jnp.int32) <= candidates
+    # What is only close takes part where that does not make a step longer.
+    fits = jnp.sum(close, axis=1, dtype=jnp.int32) <= -(-candidates // _SHARES[-1])
     chosen = jnp.where(fits[:, None], close, undecided)
     blocks = jnp.maximum(-(-most // candidates), 1)
     accuracy = jnp.maximum(accuracy, _ROUNDINGS * jnp.finfo(z.dtype).eps)
@@ -243,19 +246,27 @@ def _solve(
     """λ of each kink, which slide, the residual, by how much λ has moved, and the
     doubt."""
     room = kinks.index.shape[1]
-    # Most steps need few of the slots: those at the front are filled first.
-    few = -(-room // _FEW)
-    small = jnp.max(jnp.sum(kinks.present, axis=1, dtype=jnp.int32)) <= few
+    most = jnp.max(jnp.sum(kinks.present, axis=1, dtype=jnp.int32))
+    # Those at the front are filled first. Fewer than so many are not worth a program.
+    sizes = [room] + [room // k for k in _SHARES if room // k >= _LEAST]
+    fitting = jnp.sum(jnp.stack([most <= size for size in sizes]), dtype=jnp.int32)
 
-    def front() -> Any:
-        part = jax.tree.map(lambda v: v[:, :few], kinks)
-        masks, sliding, *numbers = _iterate(interactions, part, step, accuracy, small)
-        return (extend(masks, 1, room), extend(sliding, 1, room), *numbers)
+    def of(number: int, size: int) -> Callable[[], Solved]:
+        def solved() -> Solved:
+            part = jax.tree.map(lambda v: v[:, :size], kinks)
+            needed = fitting == number
+            masks, sliding, residual, moved, doubt = _iterate(
+                interactions, part, step, accuracy, needed
+            )
+            masks, sliding = extend(masks, 1, room), extend(sliding, 1, room)
+            return masks, sliding, residual, moved, doubt
 
-    def every() -> Any:
-        return _iterate(interactions, kinks, step, accuracy, ~small)
+        return solved
 
-    return jax.lax.cond(small, front, every)
+    found: Solved = jax.lax.switch(
+        fitting - 1, [of(number, size) for number, size in enumerate(sizes, 1)]
+    )
+    return found
 
 
 def _iterate(

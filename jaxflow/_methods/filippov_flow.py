@@ -94,7 +94,7 @@ class FilippovFlow(AbstractMethod):
         *,
         first_step: Number | None = None,
         largest_step: Number | None = None,
-        sliding_candidates: int = 64,
+        sliding_candidates: int = 128,
         max_steps: int = 100_000,
     ):
         # Python floats would be compiled in, and a new tolerance compile anew.
