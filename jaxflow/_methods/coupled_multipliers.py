@@ -44,7 +44,7 @@ _DAMPING, _FOLLOWING = 0.7, 8
 _SWEEPS = 200
 # Most steps need few of the slots for kinks: one in so many, where that is not less
 # than _LEAST.
-_SHARES, _LEAST = (2, 4), 16
+_SHARES, _LEAST = (2, 4, 8), 16
 # A pair lies on its kink when its own push moves it so many times as far in a step.
 _ON_KINK = 1e-3
 # Roundings that the residual cannot go below.
@@ -94,6 +94,7 @@ def coupled_masks(
     step: Scalar,
     candidates: int,
     accuracy: Scalar,
+    crowds: Bool[Array, ""],
 ) -> Masks:
     """The mean multipliers of a step, coupled within each neuron.
 
@@ -108,6 +109,8 @@ def coupled_masks(
     - `candidates`: S, how many kinks of a neuron are solved at a time. The products
       with K then cost p S² per iteration.
     - `accuracy`: the residual that is asked for.
+    - `crowds`: whether kinks for which there is no room are worth the time. Without
+      that they are left alone.
     """
     squares = interactions.squares
     jump = gain * squares[None, :]
@@ -123,7 +126,7 @@ def coupled_masks(
     # What is only close takes part where that does not make a step longer.
     fits = jnp.sum(close, axis=1, dtype=jnp.int32) <= -(-candidates // _SHARES[-1])
     chosen = jnp.where(fits[:, None], close, undecided)
-    blocks = jnp.maximum(-(-most // candidates), 1)
+    blocks = jnp.where(crowds, jnp.maximum(-(-most // candidates), 1), 1)
     accuracy = jnp.maximum(accuracy, _ROUNDINGS * jnp.finfo(z.dtype).eps)
     none = jnp.zeros(z.shape, bool)
 

@@ -35,6 +35,8 @@ from .loop import (
 from .step_size import FIRST_STEP, STABILITY_BOUND, next_step_factor
 from .stiff_modes import MOST_MODES
 
+# A step that met too many kinks is made again, by so much shorter.
+_LESS = 0.7
 # A stop is located by at most this many shortened steps.
 _LOCATING = 12
 
@@ -62,7 +64,8 @@ class FilippovFlow(AbstractMethod):
       fastest time scale.
     - `largest_step`: no step is longer, in units of time; no bound if left out.
     - `sliding_candidates`: S, how many pairs of a neuron near their kinks are solved
-      together. `stats["overflow"]` says whether there were more, which take longer.
+      together. A step that meets more is made shorter, until only slides are left:
+      `stats["overflow"]` says whether they were more, which takes longer.
     - `max_steps`: after this many steps the run ends with a message.
 
     Besides the counts of every method, `Solution.stats` holds `sliding_share`,
@@ -94,7 +97,7 @@ class FilippovFlow(AbstractMethod):
         *,
         first_step: Number | None = None,
         largest_step: Number | None = None,
-        sliding_candidates: int = 128,
+        sliding_candidates: int = 256,
         max_steps: int = 100_000,
     ):
         # Python floats would be compiled in, and a new tolerance compile anew.
@@ -192,10 +195,13 @@ class _Stepper(AbstractStepper):
         )
 
     def _moves(self, place: Place) -> Scalar:
-        """How fast anything changes by its own size: the tangent kernel, which a small
-        network does not see yet, and the growth of its neurons."""
-        grows = self.scheme.largest_share(place.velocity, place.a)
-        return jnp.maximum(self.scheme.fastest_rate(place), grows)
+        """How fast anything changes by its own size, or did: the tangent kernel, which
+        a small network does not see yet, and the growth of its neurons."""
+        grows = [
+            self.scheme.largest_share(velocity, place.a)
+            for velocity in (place.velocity, place.older_velocity)
+        ]
+        return jnp.maximum(self.scheme.fastest_rate(place), jnp.maximum(*grows))
 
     def step(self, state: _State, mark: Array) -> _State:
         """Proposes a step towards `mark`, takes it or not, and chooses the next."""
@@ -206,12 +212,14 @@ class _Stepper(AbstractStepper):
         step, lands = towards(wanted, mark - place.time)
         # What is recorded, and where the run ends, lies on its kinks to rounding.
         last = lands | (state.overshoots > 0)
-        new, error = self.scheme.step(place, step, state.steps, last)
+        new, error, crowded = self.scheme.step(place, step, state.steps, last)
         # No rounding between a recorded time and the clock.
         new = eqx.tree_at(lambda p: p.time, new, jnp.where(lands, mark, new.time))
         within, factor = next_step_factor(
             error, self.tolerance, rising=self._rises(place, new)
         )
+        within &= ~crowded
+        factor = jnp.where(crowded, jnp.minimum(factor, _LESS), factor)
         index, fraction = self._stop(place, new)
         overshot = within & (index >= 0) & (fraction < 1)
         overshot &= state.overshoots < _LOCATING

@@ -55,6 +55,8 @@ _ERROR_SHARE, _REPORTED = 0.25, 0.2
 _ACCURACY = 0.1
 # The modes of the tangent kernel are looked at again after so many steps.
 _FOLLOWING = 8
+# The a that a step is made with is corrected by less than this share.
+_CORRECTED = 0.5
 # The error of a residual is at least this many roundings, and a preactivation of no
 # more is none.
 _ROUNDINGS = 16
@@ -160,10 +162,14 @@ class Scheme(eqx.Module):
 
     def step(
         self, place: Place, h: Scalar, count: Int[Array, ""], exact: Bool[Array, ""]
-    ) -> tuple[Place, Scalar]:
-        """Where a step of length h leads, the `count`-th of the run, and its error
-        relative to ‖r‖: NaN or inf where the step is unsound. `exact`: whether pairs
-        that slide have to end on their kinks to rounding."""
+    ) -> tuple[Place, Scalar, Bool[Array, ""]]:
+        """Where a step of length h leads, the `count`-th of the run; its error relative
+        to ‖r‖, NaN or inf where the step is unsound; and whether it is too long for the
+        kinks that it meets. `exact`: whether pairs that slide have to end on their
+        kinks to rounding."""
+        # More kinks than there is room for take many times as long. A shorter step
+        # meets fewer, unless it is so short that these are slides.
+        crowds = h * self.fastest_rate(place) <= 1
         problem, n = self.problem, self.problem.n
         z, a, r, v1 = place.z, place.a, place.residuals, place.velocity
         h1, h2 = place.last_step, place.older_step
@@ -190,13 +196,23 @@ class Scheme(eqx.Module):
             h,
             self.candidates,
             jnp.where(exact, 0, self.accuracy),
+            crowds,
         )
         cotangent = gain * masks.values
-        weights = place.weights + h * problem.inputs.adjoint(cotangent)
+        # Lemma 1, exactly: a² − ‖w‖² stays what it is if both layers move by the same
+        # products, w with the a, and a with the w, halfway. The a that λ was solved
+        # with is a prediction, which `ratio` corrects; what slides stays on its kink.
+        moved = h * problem.inputs.adjoint(cotangent)
+        pulls = masks.values * mean[None, :]
+        shift = problem.inputs.projections_of_change(moved)
+        now = jnp.sum(pulls * z, axis=1) / n
+        bent = jnp.sum(pulls * shift, axis=1) / n
+        ratio = (2 * a + h * now) / _nonzero(2 * a_mid - 0.5 * h * bent)
+        # Where a_j comes to zero there is nothing to correct.
+        ratio = jnp.where(jnp.abs(ratio - 1) < _CORRECTED, ratio, 1)
+        weights = place.weights + ratio[:, None] * moved
         z_new = self._without_rounding(problem.inputs.preactivations(weights), a)
-        # Lemma 1 to the order of the scheme: both layers move by the same products.
-        pull = masks.values * (0.5 * (z + z_new)) * mean[None, :]
-        a_velocity = jnp.sum(pull, axis=1) / n
+        a_velocity = now + 0.5 * ratio * bent
         a_new = a + h * a_velocity
         velocity = (z_new - z) / h
         ahead = z + h * (v1 + (h + h1) / history * change)
@@ -253,7 +269,7 @@ class Scheme(eqx.Module):
             curvature=curvature,
             report=report,
         )
-        return new, error
+        return new, error, (masks.overflow > 0) & ~crowds
 
     def rate(self, place: Place) -> Scalar:
         """An estimate of the largest eigenvalue of the tangent kernel that bounds the
@@ -322,3 +338,7 @@ class Scheme(eqx.Module):
         """The error in ‖r‖ that no step can go below."""
         sizes = jnp.abs(self.problem.targets) + sums
         return _ROUNDINGS * jnp.finfo(sums.dtype).eps * jnp.linalg.norm(sizes)
+
+
+def _nonzero(x: Array) -> Array:
+    return jnp.where(x == 0, 1, x)

@@ -52,6 +52,7 @@ def _solved(x, gain, drift, candidates=64):
         jnp.asarray(0.1),
         candidates,
         jnp.asarray(1e-12),
+        jnp.array(True),
     )
     velocity = drift + (x @ x.T) @ (gain * np.asarray(masks.values[0]))
     return np.asarray(masks.values[0]), velocity, masks

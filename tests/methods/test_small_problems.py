@@ -29,7 +29,8 @@ def _run(problem, method):
 
 
 def _error(problem, method, right):
-    run = _run(SmallProblem(*(jnp.asarray(part, float) for part in problem)), method)
+    arrays = SmallProblem._make(jnp.asarray(part, float) for part in problem)
+    run = _run(arrays, method)
     # Zero loss, to rounding, is the only other end.
     ended = float(run.final_time) == problem.end
     assert ended or run.result == jaxflow.Results.exhausted
@@ -75,15 +76,16 @@ def test_runs_that_converge_to_zero_loss(name):
 
 @pytest.mark.slow
 def test_the_stepping_scheme_has_the_right_values():
-    for tolerance, misses in ((1e-3, 2), (1e-4, 0), (1e-5, 0)):
+    for tolerance, misses in ((3e-3, 4), (1e-3, 0), (1e-4, 0), (1e-5, 0)):
         missed = 0
         for case in cases():
-            problem = SmallProblem(*(case[name] for name in "xywa"), case["times"][-1])
+            end = case["times"][-1]
+            problem = SmallProblem._make([*(case[name] for name in "xywa"), end])
             run = problem.run(jaxflow.FilippovFlow(tolerance), case["times"])
             assert float(run.final_time) == problem.end
             error = error_of_neurons(run.final, case["final_w"], case["final_a"])
             if error > 1e-2:
-                # Nearly collinear inputs, or a neuron that shrinks; and it says so.
+                # Nearly collinear inputs; and it says so.
                 missed += 1
                 assert float(run.stats["estimated_error"]) > error / 2
         assert missed <= misses
@@ -93,7 +95,7 @@ def _errors_of_random_problems(kind, count, methods):
     errors = []
     for seed in range(count):
         problem = random_problem(kind, seed)
-        arrays = SmallProblem(*(jnp.asarray(part, float) for part in problem))
+        arrays = SmallProblem._make(jnp.asarray(part, float) for part in problem)
         right = _run(arrays, jaxflow.EventFlow(1e-11))
         if int(right.stats["origin_passes"]) + int(right.stats["forks"]):
             # From there the flow has several solutions.
