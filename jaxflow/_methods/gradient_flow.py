@@ -1,5 +1,6 @@
 """The gradient flow itself: which method integrates it on which inputs."""
 
+from types import MappingProxyType
 from typing import ClassVar
 
 import equinox as eqx
@@ -49,8 +50,10 @@ class GradientFlow(AbstractMethod):
     Raises a ValueError when a number is not positive and finite.
     """
 
-    # Those of the method that has any.
-    statistics: ClassVar[Declared] = FilippovFlow.statistics
+    # Those of every method that it may take.
+    statistics: ClassVar[Declared] = MappingProxyType(
+        {**FilippovFlow.statistics, **EventFlow.statistics}
+    )
     positive: ClassVar[tuple[str, ...]] = ("rtol", "first_step")
 
     rtol: Array
