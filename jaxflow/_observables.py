@@ -51,7 +51,8 @@ def correctly_active_pairs(s: Snapshot) -> Array:
 
 
 def inactive_examples(s: Snapshot) -> Array:
-    """The number of examples on which no neuron is active: they cannot be learned."""
+    """The number of examples on which no neuron is active, w_j·x_i > 0: a ReLU network
+    cannot learn them, a leaky one can."""
     return jnp.sum(s.present & ~jnp.any(s.active, axis=0))
 
 

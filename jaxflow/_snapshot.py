@@ -13,11 +13,11 @@ to them wherever it is multiplied by an activation, a weight or a target.
 """
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ._checks import as_scalar
+from ._problem.activation import gated
 from ._problem.dataset import Dataset
 from ._problem.network import Network, check_fit
 from ._problem.padding import resized
@@ -70,8 +70,9 @@ class Snapshot(eqx.Module):
 
     `weights` are in the coordinates that the run stores, (p, m), which need not be
     those of the network that was passed in: `network` is the network in those.
-    `multipliers` are what stands for 1[z > 0] in the field, (p, n), where the method
-    has pairs that slide along their kinks; None elsewhere.
+    `multipliers` are what stands for 1[z > 0], or the σ'(z) of a leaky ReLU, in the
+    field, (p, n), where the method has pairs that slide along their kinks; None
+    elsewhere.
 
     In the runs of an ensemble the arrays are padded: their lengths are at least `n` and
     `p`, `present` and `present_neurons` say which entries are real, and the means,
@@ -210,8 +211,12 @@ class Snapshot(eqx.Module):
         return jnp.all(jnp.any(self.correctly_active, axis=0) | ~self.present)
 
     def covered_by(self, sizes: Neurons) -> Examples:
-        """(1/p) Σ_j s_j 1_ji for sizes s (p,), shape (n,)."""
-        return jnp.sum(jnp.where(self.active, sizes[:, None], 0), axis=0) / self.p
+        """(1/p) Σ_j s_j 1_ji for sizes s (p,), shape (n,); of a leaky ReLU
+        (1/p) Σ_j s_j σ'(z_ji)²."""
+        slope = self.problem.slope
+        square = None if slope is None else slope**2
+        covers = gated(sizes[:, None], self.active, square)
+        return jnp.sum(covers, axis=0) / self.p
 
     @property
     def residuals(self) -> Examples:
@@ -241,8 +246,9 @@ class Snapshot(eqx.Module):
     @property
     def curvature(self) -> Scalar:
         """μ = p‖∇L‖²/L = −L'/L (eq. 5), from the gradient itself."""
-        gates = self.active if self.multipliers is None else self.multipliers
-        activations = jax.nn.relu(self.preactivations)
+        z, gates = self.preactivations, self.multipliers
+        activations = self.problem.activations(z)
+        gates = self.problem.derivatives(z) if gates is None else gates
         return self.problem.curvature(
             self.problem.field_through(activations, gates, self.a)
         )

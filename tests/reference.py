@@ -1,4 +1,7 @@
-"""Independent references: the equations of the paper in plain NumPy and SciPy."""
+"""Independent references: the equations of the paper in plain NumPy and SciPy.
+
+`slope` is that of the activation below zero: 0 for a ReLU.
+"""
 
 import itertools
 
@@ -6,27 +9,29 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 
-def velocity(x, y, w, a):
+def velocity(x, y, w, a, slope=0):
     """eq. 16, written with the inputs x (n, d)."""
     n, p = len(y), len(a)
     z = w @ x.T
-    r = y - (a[:, None] * np.maximum(z, 0)).sum(0) / p
-    dw = (a[:, None] / n) * (((z > 0) * r) @ x)
-    da = (np.maximum(z, 0) @ r) / n
+    on = np.maximum(z, slope * z)
+    r = y - (a[:, None] * on).sum(0) / p
+    dw = (a[:, None] / n) * ((np.where(z > 0, 1, slope) * r) @ x)
+    da = (on @ r) / n
     return dw, da
 
 
-def loss(x, y, w, a):
-    r = y - (a[:, None] * np.maximum(w @ x.T, 0)).sum(0) / len(a)
+def loss(x, y, w, a, slope=0):
+    z = w @ x.T
+    r = y - (a[:, None] * np.maximum(z, slope * z)).sum(0) / len(a)
     return 0.5 * np.mean(r**2)
 
 
-def flow(x, y, w, a, times):
+def flow(x, y, w, a, times, slope=0):
     """(losses, w, a) by DOP853 at rtol 1e-11; only for problems without kinks."""
     shape, split = w.shape, w.size
 
     def field(_, state):
-        dw, da = velocity(x, y, state[:split].reshape(shape), state[split:])
+        dw, da = velocity(x, y, state[:split].reshape(shape), state[split:], slope)
         return np.concatenate([dw.ravel(), da])
 
     solution = solve_ivp(
@@ -39,18 +44,18 @@ def flow(x, y, w, a, times):
         t_eval=times,
     )
     states = solution.y.T
-    losses = [loss(x, y, s[:split].reshape(shape), s[split:]) for s in states]
+    losses = [loss(x, y, s[:split].reshape(shape), s[split:], slope) for s in states]
     return np.array(losses), states[-1][:split].reshape(shape), states[-1][split:]
 
 
-def descent(x, y, w, a, learning_rate, steps):
+def descent(x, y, w, a, learning_rate, steps, slope=0):
     for _ in range(steps):
-        dw, da = velocity(x, y, w, a)
+        dw, da = velocity(x, y, w, a, slope)
         w, a = w + learning_rate * dw, a + learning_rate * da
     return w, a
 
 
-def antipodal_flow(positive, negative, y, u, a, *, end):
+def antipodal_flow(positive, negative, y, u, a, *, end, slope=0):
     """(u, a, pairs that reached zero, pairs that left it again) at `end` for antipodal
     inputs, event by event.
 
@@ -65,12 +70,13 @@ def antipodal_flow(positive, negative, y, u, a, *, end):
 
     def parts(state):
         u, a = state[: p * m].reshape(p, m), state[p * m :]
-        plus = np.where(side > 0, u * positive, 0)
-        minus = np.where(side < 0, -u * negative, 0)
+        plus = np.where(side > 0, u * positive, slope * u * positive)
+        minus = np.where(side < 0, -u * negative, -slope * u * negative)
         r_plus = y[:m] - (a[:, None] * plus).sum(0) / p
         r_minus = y[m:] - (a[:, None] * minus).sum(0) / p
-        above = a[:, None] * (r_plus * positive)
-        below = -a[:, None] * (r_minus * negative)
+        one, other = r_plus * positive, -r_minus * negative
+        above = a[:, None] * (one + slope * other)
+        below = a[:, None] * (other + slope * one)
         return above, below, plus @ r_plus + minus @ r_minus
 
     def field(_, state):
@@ -121,14 +127,14 @@ def antipodal_flow(positive, negative, y, u, a, *, end):
         state[j * m + i] = 1e-14 * side[j, i]
 
 
-def correlated_flow(x, y, w, a, *, end):
+def correlated_flow(x, y, w, a, *, end, slope=0):
     """(w, a, pairs that met their kink) at `end`, event by event, of inputs of which no
     two are collinear.
 
     Between events every pair is on a side of its kink or slides along it with the
     multiplier that keeps it there. Where a pair comes to its kink, or a multiplier to 0
     or 1, its neuron goes on in the one way that contradicts nothing: a pair that slides
-    has a multiplier in [0, 1], one that leaves its kink moves to the side it takes.
+    has a multiplier in [slope, 1], one that leaves its kink moves to the side it takes.
     """
     (n, d), p = x.shape, len(a)
     t, state, met = 0.0, np.concatenate([w.ravel(), a]), 0
@@ -136,7 +142,7 @@ def correlated_flow(x, y, w, a, *, end):
 
     def multipliers(on, gain, slides):
         # K_SS (g λ)_S = −(K (g on))_S
-        lam = np.where(on > 0, 1.0, 0.0)
+        lam = np.where(on > 0, 1.0, slope)
         at = np.flatnonzero(slides)
         others = x[at] @ ((gain * lam * ~slides) @ x)
         lam[at] = np.linalg.solve(x[at] @ x[at].T, -others) / gain[at]
@@ -145,7 +151,7 @@ def correlated_flow(x, y, w, a, *, end):
     def parts(state):
         w, a = state[: p * d].reshape(p, d), state[p * d :]
         z = w @ x.T
-        on = np.where(side > 0, z, 0)
+        on = np.where(side > 0, z, slope * z)
         r = y - a @ on / p
         gain = a[:, None] * r / n
         lam = np.array([multipliers(side[j], gain[j], side[j] == 0) for j in range(p)])
@@ -160,7 +166,7 @@ def correlated_flow(x, y, w, a, *, end):
 
     def leaves_its_kink(_, state):
         lam = parts(state)[2]
-        return np.min(np.where(side == 0, np.minimum(lam, 1 - lam), 1))
+        return np.min(np.where(side == 0, np.minimum(lam - slope, 1 - lam), 1))
 
     def goes_on(gain, side, open_pairs, leaves):
         """`leaves`: a pair of `open_pairs` and the side that its multiplier has come
@@ -174,7 +180,7 @@ def correlated_flow(x, y, w, a, *, end):
                 continue
             speed = (x @ ((gain * lam) @ x))[open_pairs]
             lam = lam[open_pairs]
-            held = (lam > 0) & (lam < 1) & (gain[open_pairs] < 0)
+            held = (lam > slope) & (lam < 1) & (gain[open_pairs] < 0)
             sound = np.where(np.array(ways) == 0, held, speed * ways > 0)
             for i, way in leaves:
                 sound[open_pairs == i] = new[i] == way
@@ -205,9 +211,9 @@ def correlated_flow(x, y, w, a, *, end):
             )
             met, leaves = met + 1, []
         else:
-            inside = np.where(side == 0, np.minimum(lam, 1 - lam), np.inf)
+            inside = np.where(side == 0, np.minimum(lam - slope, 1 - lam), np.inf)
             j, i = np.unravel_index(np.argmin(inside), side.shape)
-            leaves = [(i, 1 if lam[j, i] > 0.5 else -1)]
+            leaves = [(i, 1 if lam[j, i] > 0.5 * (1 + slope) else -1)]
         side = side.copy()
         at_kinks = np.union1d(np.flatnonzero(side[j] == 0), i)
         side[j] = goes_on(gain[j], side[j], at_kinks, leaves)

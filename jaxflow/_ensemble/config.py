@@ -53,7 +53,8 @@ PACKAGES = ("jax", "jaxlib", "jaxflow")
 class Configuration:
     """What decides what a run is, but not which runs there are.
 
-    - `laws`: as `sample_problem` takes them, by its names; with the size of the bias.
+    - `laws`: as `sample_problem` takes them, by its names; with the size of the bias
+      and the negative slope.
     - `methods`: as they run here, lean.
     - `cells`, `seeds`, `draw`: the plan, and (cell, seed) -> (data, network).
     """
@@ -81,8 +82,8 @@ class Configuration:
         named = {
             name: known[name].get(law, law) if isinstance(law, str) else law
             for name, law in laws.items()
-            # Folders without a bias do not mention it.
-            if name != "bias" or law
+            # Folders without a bias or a slope do not mention it.
+            if name not in ("bias", "negative_slope") or law
         }
         self.settings: dict[str, Any] = {
             "key": describe(jax.random.key_data(key)),

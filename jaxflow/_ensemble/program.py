@@ -93,9 +93,8 @@ def stack(runs: list[Run], size: int) -> Run:
 def working_bytes(run: Run, method: AbstractMethod) -> int:
     """About how much memory one run takes while it is computed."""
     held = sum(leaf.nbytes for leaf in jax.tree.leaves(run))
-    inputs = run.problem.inputs
-    pairs = run.a.shape[0] * inputs.num_examples
-    extra = method.working_numbers(inputs, pairs)
+    pairs = run.a.shape[0] * run.problem.inputs.num_examples
+    extra = method.working_numbers_on(run.problem, pairs)
     return held + extra * run.a.dtype.itemsize
 
 

@@ -24,11 +24,11 @@ from .._sampling.fixed import (
 )
 from .._sampling.initialisation import InitLaw
 from .._sampling.inputs import InputLaw
-from .._sampling.problem import check_bias, check_laws, sample_problem
+from .._sampling.problem import check_bias, check_laws, check_slope, sample_problem
 from .._sampling.targets import TargetLaw
 from .._simulate import check_observers, check_stops
 from .._stops import Stops
-from .._types import ArrayLike, Counts, Devices, DTypeLike, Names
+from .._types import ArrayLike, Counts, Devices, DTypeLike, Names, Number
 from ..records._chunk import optional
 from .batches import Batcher, total_work
 from .config import Configuration, check_accept, config_of
@@ -72,6 +72,7 @@ def simulate_ensemble(
     targets: str | TargetLaw | ArrayLike = "uniform",
     init: str | InitLaw = "gaussian",
     bias: float = 0.0,
+    negative_slope: Number = 0.0,
     epsilon: float = 0.05,
     dtype: DTypeLike | None = None,
     grid: str = "product",
@@ -114,10 +115,11 @@ def simulate_ensemble(
     - `grid`: "product" for all combinations of n, d and p, "zip" to take them side by
       side.
     - `method`: a method, or a mapping from labels to methods.
-    - `inputs`, `targets`, `init`, `bias`, `epsilon`, `dtype`: see `sample_problem`,
-      which has the signatures of the laws. Laws see the sizes of the run, without the
-      zeros that it is padded with. Laws of your own are traced for their shapes before
-      anything is drawn, so they must not keep arrays of jax from one call to the next.
+    - `inputs`, `targets`, `init`, `bias`, `negative_slope`, `epsilon`, `dtype`: see
+      `sample_problem`, which has the signatures of the laws. Laws see the sizes of the
+      run, without the zeros that it is padded with. Laws of your own are traced for
+      their shapes before anything is drawn, so they must not keep arrays of jax from
+      one call to the next.
 
     **What of each run:**
 
@@ -186,6 +188,7 @@ def simulate_ensemble(
     inputs, targets = fixed_inputs(inputs), fixed_targets(targets)
     check_laws(inputs, targets, init)
     check_bias(bias)
+    check_slope(negative_slope)
     n, d = sizes_of(inputs, targets, n, d)
     dtype = float_dtype(given_dtype(inputs, targets) if dtype is None else dtype)
     # Compared and drawn in the precision of the runs.
@@ -207,7 +210,13 @@ def simulate_ensemble(
             f"{processes} processes share this ensemble and need a folder= that all of "
             "them see."
         )
-    laws = {"inputs": inputs, "targets": targets, "init": init, "bias": float(bias)}
+    laws = {
+        "inputs": inputs,
+        "targets": targets,
+        "init": init,
+        "bias": float(bias),
+        "negative_slope": float(negative_slope),
+    }
 
     def draw(cell: Cell, seed: int) -> tuple[Dataset, Network]:
         own = run_key(key, cell.n, cell.d, cell.p, seed)

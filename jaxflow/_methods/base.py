@@ -88,6 +88,10 @@ class AbstractMethod(eqx.Module):
         """About how many numbers a run with `pairs` = n p pairs holds while it is
         computed, besides the problem itself."""
 
+    def working_numbers_on(self, problem: Problem, pairs: int) -> int:
+        """The same, where it depends on more of the problem than its inputs."""
+        return self.working_numbers(problem.inputs, pairs)
+
     @abc.abstractmethod
     def run(
         self,

@@ -17,10 +17,10 @@ import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int
 
 from .._checks import as_scalar, check_count
-from .._problem.inputs import AbstractInputs
+from .._problem.inputs import AbstractInputs, AntipodalInputs
 from .._problem.run_problem import Problem
 from .._stops import AbstractStop, margins
-from .._types import Neurons, Number, Weights
+from .._types import Neurons, Number, Scalar, Weights
 from .base import AbstractMethod, Recorder, Trajectory
 from .kink_solver import (
     Arguments,
@@ -111,8 +111,10 @@ class AbstractDiffraxFlow(AbstractMethod):
         return True
 
     @abc.abstractmethod
-    def kinks(self, inputs: AbstractInputs) -> AbstractKinks:
-        """How the pairs are led across their kinks."""
+    def kinks(
+        self, inputs: AbstractInputs, slope: Scalar | None = None
+    ) -> AbstractKinks:
+        """How the pairs are led across their kinks; `slope`: None for a ReLU."""
 
     def working_numbers(self, inputs: AbstractInputs, pairs: int) -> int:
         return (15 if holds(self.solver, self.kinks(inputs)) else 30) * pairs
@@ -126,7 +128,7 @@ class AbstractDiffraxFlow(AbstractMethod):
         stops: tuple[AbstractStop, ...],
         record: Recorder,
     ) -> Trajectory:
-        kinks = self.kinks(problem.inputs)
+        kinks = self.kinks(problem.inputs, problem.slope)
         dtype = a.dtype
         first_step = self.first_step
         first_step = None if first_step is None else first_step.astype(dtype)
@@ -223,16 +225,17 @@ class RungeKuttaFlow(AbstractDiffraxFlow):
 
     The kinks of the ReLU are handled between its steps (`_methods/kinks.py`).
 
-    - Orthogonal inputs: they cost no accuracy.
+    - Orthogonal inputs: they cost no accuracy, nor do those of a leaky ReLU.
     - Antipodal inputs: pairs cross their kinks to second order in the step, which the
       error estimate does not see. Against an event-by-event reference the weights of
       six problems (n = 10, p = 4) were off by up to 9e-4 at rtol 1e-5, by 1.2e-4 at
-      1e-6 and by 3e-7 at 1e-9.
+      1e-6 and by 3e-7 at 1e-9. For a ReLU only.
 
     Arguments are those of `AbstractDiffraxFlow`: `rtol`, `solver`, `controller`,
     `first_step`, `max_steps`. It has a reverse-mode gradient.
 
-    Raises a ValueError for inputs of another geometry.
+    Raises a ValueError for inputs of another geometry, and for a leaky ReLU on
+    antipodal ones.
     """
 
     # Written out, as type checkers would otherwise make one of the fields.
@@ -247,8 +250,16 @@ class RungeKuttaFlow(AbstractDiffraxFlow):
     ):
         super().__init__(rtol, solver, controller, first_step, max_steps)
 
-    def kinks(self, inputs: AbstractInputs) -> AbstractKinks:
-        found = kinks_of(inputs)
+    def kinks(
+        self, inputs: AbstractInputs, slope: Scalar | None = None
+    ) -> AbstractKinks:
+        found = kinks_of(inputs, slope)
+        if slope is not None and isinstance(inputs, AntipodalInputs):
+            raise ValueError(
+                "RungeKuttaFlow follows the kinks of antipodal inputs only for a ReLU, "
+                "but the network has a negative_slope. Take GradientFlow(), "
+                "EventFlow() or FilippovFlow()."
+            )
         if not isinstance(found, AbstractHolding):
             raise ValueError(
                 "RungeKuttaFlow follows the kinks of orthogonal and antipodal inputs "
@@ -288,8 +299,10 @@ class LiteralFlow(AbstractDiffraxFlow):
     ):
         super().__init__(rtol, solver, controller, first_step, max_steps)
 
-    def kinks(self, inputs: AbstractInputs) -> AbstractKinks:
-        return LiteralKinks(inputs)
+    def kinks(
+        self, inputs: AbstractInputs, slope: Scalar | None = None
+    ) -> AbstractKinks:
+        return LiteralKinks(inputs, slope)
 
 
 def _count(number: Any) -> Array:

@@ -1,10 +1,10 @@
 """Ends that a run comes to by itself: its loss is only rounding, or nothing moves."""
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from .._linalg import product
+from .._problem.activation import absolute
 from .._problem.run_problem import Problem
 from .._types import Examples, Neurons, Pairs, Scalar, Weights
 
@@ -22,9 +22,9 @@ LEFT_ROUNDINGS = 4096
 
 
 def sums_at(problem: Problem, weights: Weights, a: Neurons) -> Examples:
-    """(1/p) Σ_j |a_j| (z_ji)_+, (n,): the rounding of h is that of these."""
-    on = jax.nn.relu(problem.inputs.preactivations(weights))
-    return product(jnp.abs(a), on) / problem.p
+    """(1/p) Σ_j |a_j| |σ(z_ji)|, (n,): the rounding of h is that of these."""
+    on = problem.activations(problem.inputs.preactivations(weights))
+    return product(jnp.abs(a), absolute(on, problem.slope)) / problem.p
 
 
 def exhausted(r: Examples, sums: Examples) -> Bool[Array, ""]:
@@ -52,10 +52,12 @@ def at_rest(
     problem: Problem, weights: Weights, a: Neurons, multipliers: Pairs | None = None
 ) -> Bool[Array, ""]:
     """Whether every velocity is only rounding: the network stays where it is, dead, at
-    the origin, or at a minimum with L > 0. `multipliers`: what stands for 1[z > 0]."""
+    the origin, or at a minimum with L > 0. `multipliers`: what stands for σ'(z)."""
     z = problem.inputs.preactivations(weights)
-    on = jax.nn.relu(z)
-    field = problem.field_through(on, z > 0 if multipliers is None else multipliers, a)
+    on = problem.activations(z)
+    gates = problem.derivatives(z) if multipliers is None else multipliers
+    field = problem.field_through(on, gates, a)
+    on = absolute(on, problem.slope)
     # r is a difference: its rounding is that of y and of the sums that make up h. The
     # roundings of a sum over examples add up as random numbers do.
     terms = jnp.abs(problem.targets) + product(jnp.abs(a), on) / problem.p
@@ -74,8 +76,10 @@ def silent(
     problem: Problem, weights: Weights, a: Neurons, multipliers: Pairs | None = None
 ) -> tuple[Bool[Array, ""], Scalar]:
     """Whether no pair is active, so that nothing can move, and the largest number of
-    all neurons: 0 at the origin."""
+    all neurons: 0 at the origin. A leaky ReLU is always active but there."""
     z = problem.inputs.preactivations(weights)
-    gates = z > 0 if multipliers is None else multipliers > 0
     size = jnp.maximum(jnp.max(jnp.abs(z)), jnp.max(jnp.abs(a)))
+    if problem.slope is not None:
+        return size == 0, size
+    gates = z > 0 if multipliers is None else multipliers > 0
     return ~jnp.any(gates), size

@@ -7,7 +7,8 @@ s_jk = w_j·u_k, the examples of kink k push neuron j along u_k with the force
     above  (s_jk > 0):   F⁺_jk = (a_j/n) Σ_{i in k, c_i > 0} r_i c_i
     below  (s_jk < 0):   F⁻_jk = (a_j/n) Σ_{i in k, c_i < 0} r_i c_i,
 
-and w_j' = Σ_k φ_jk u_k, where φ is F⁺ or F⁻. On its kink, s_jk = 0, a neuron *slides*
+and w_j' = Σ_k φ_jk u_k, where φ is F⁺ or F⁻. With a leaky ReLU, of slope s below zero,
+each has s times the other sum besides. On its kink, s_jk = 0, a neuron *slides*
 where both sides push onto it. Then φ lies between the two, and is what keeps s_jk' = 0:
 the φ of the neuron's sliding kinks S solve
 
@@ -32,8 +33,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from .._linalg import product
+from .._problem.activation import gated
 from .._problem.run_problem import Problem
-from .._types import Examples, Neurons, PairMask, Pairs, Weights
+from .._types import Examples, Neurons, PairMask, Pairs, Scalar, Weights
 from .interactions import directions
 
 # All kinks of a neuron that is held at the origin are at the last of these.
@@ -52,13 +54,14 @@ class Kinks(eqx.Module):
 
     - `cosines`: K, (n, n); 0 in empty slots but for a unit diagonal.
     - `lengths`: c_i, (n,), with its sign. `first`: the slot of each example, (n,).
-    - `used`: which slots hold a kink, (n,).
+    - `used`: which slots hold a kink, (n,). `slope`: that of σ below zero.
     """
 
     cosines: Float[Array, "n n"]
     lengths: Examples
     first: Int[Array, " n"]
     used: Bool[Array, " n"]
+    slope: Scalar | None = None
 
     @classmethod
     def of(cls, problem: Problem) -> "Kinks":
@@ -72,7 +75,8 @@ class Kinks(eqx.Module):
         both = used[:, None] & used[None, :]
         unit = jnp.eye(len(norms), dtype=gram.dtype)
         off = jnp.where(both, cosines, 0) * (1 - unit)
-        return cls(off + unit, jnp.where(present, sign * norms, 0), first, used)
+        lengths = jnp.where(present, sign * norms, 0)
+        return cls(off + unit, lengths, first, used, problem.slope)
 
     def collected(self, values: Pairs) -> Pairs:
         """Sums over the examples of each kink: (p, n) by example → (p, n) by slot."""
@@ -83,9 +87,9 @@ class Kinks(eqx.Module):
         return values[:, self.first]
 
     def activations(self, s: Pairs, sides: Sides) -> Pairs:
-        """(z_ji)_+ by the sides that the kinks keep, (p, n): smooth between events."""
+        """σ(z_ji) by the sides that the kinks keep, (p, n): smooth between events."""
         z = self.spread(s) * self.lengths[None, :]
-        return jnp.where(self.active(sides), z, 0)
+        return gated(z, self.active(sides), self.slope)
 
     def active(self, sides: Sides) -> PairMask:
         """1[z_ji > 0] by the sides; no sliding pair is active."""
@@ -115,7 +119,8 @@ def two_forces(
     pushes = r * kinks.lengths
 
     def force(mask: Bool[Array, " n"]) -> Pairs:
-        total = jnp.zeros_like(pushes).at[kinks.first].add(jnp.where(mask, pushes, 0))
+        active = gated(pushes, mask, kinks.slope)
+        total = jnp.zeros_like(pushes).at[kinks.first].add(active)
         return (a / problem.n)[:, None] * total[None, :]
 
     return force(kinks.lengths > 0), force(kinks.lengths < 0)

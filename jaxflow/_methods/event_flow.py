@@ -28,6 +28,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .._checks import as_scalar, check_count
 from .._linalg import product
+from .._problem.activation import derivative, gated
 from .._problem.inputs import AbstractInputs
 from .._problem.run_problem import Problem
 from .._stops import AbstractStop
@@ -163,13 +164,17 @@ class EventFlow(AbstractMethod):
         z = problem.inputs.preactivations(weights)
         safe = jnp.where(kinks.lengths == 0, 1, kinks.lengths)
         s = jnp.where(kinks.used[None, :], z / safe[None, :], 0)
+        alive = jnp.any(s != 0, axis=1)
+        if problem.slope is not None:
+            # At the origin too σ' is not zero.
+            alive |= a != 0
         stepper = _Stepper(
             problem=problem,
             kinks=kinks,
             weights=weights,
             s=s,
             norms=problem.squared_norms(weights),
-            alive=jnp.any(s != 0, axis=1),
+            alive=alive,
             stops=stops,
             rtol=self.rtol.astype(a.dtype),
             # More directions than coordinates are not independent: at most so many
@@ -213,7 +218,7 @@ class _Stepper(AbstractStepper):
     problem: Problem
     kinks: Kinks
     # Where the run started: stored weights, s (p, n), ‖w_j‖² (p,), and which neurons
-    # are not at the origin, where σ'(0) = 0 keeps them for ever.
+    # are not at the origin, where σ'(0) = 0 keeps them for ever (not a leaky ReLU).
     weights: Weights
     s: Pairs
     norms: Neurons
@@ -259,11 +264,17 @@ class _Stepper(AbstractStepper):
         off = jnp.where(at_zero | ~self.kinks.used[None, :], SLIDING, sides)
         on = self.kinks.activations(self.s, off)
         r = self.problem.residuals(on, a)
-        cotangent = jnp.where(self.kinks.active(off), (a / self.problem.n)[:, None], 0)
+        own = (a / self.problem.n)[:, None]
+        cotangent = gated(own, self.kinks.active(off), self.problem.slope)
         pushes = self.kinks.collected(cotangent * (r * self.kinks.lengths)[None, :])
         heading = product(pushes, self.kinks.cosines)
         sides = jnp.where(at_zero, jnp.where(heading > 0, BELOW, ABOVE), sides)
         sides, found = self.resided(none, a, sides, at_zero)
+        if self.problem.slope is not None:
+            origin = jnp.all(at_zero | ~self.kinks.used[None, :], axis=1)
+            origin &= self.alive & (jnp.sum(self.kinks.used) > 1)
+            sides, led = self.beyond_origin(none, a, sides, origin, heading)
+            found &= led
         point = self.look(none, a, sides)
         loss = self.problem.loss(point.residuals)
         outcome = outcome_at(self.stops, self.problem, loss, self.curvature(point))
@@ -400,8 +411,12 @@ class _Stepper(AbstractStepper):
         share = self.kinks.spread(jnp.clip(state.point.multipliers, 0, 1))
         share = jnp.where(self.kinks.lengths[None, :] > 0, share, 1 - share)
         slides = self.kinks.spread(self.slides(state.sides))
-        active = self.kinks.active(state.sides).astype(share.dtype)
-        gates = jnp.where(slides, share, active)
+        gates = derivative(self.kinks.active(state.sides), self.problem.slope)
+        if self.problem.slope is not None:
+            share = self.problem.slope + (1 - self.problem.slope) * share
+            # Held at the origin, where it does not move.
+            gates = jnp.where(self.kinks.spread(state.sides == ORIGIN), 0, gates)
+        gates = jnp.where(slides, share, gates.astype(share.dtype))
         return weights, state.a, jnp.where(self.kinks.lengths[None, :] != 0, gates, 0)
 
     def statistics(self, state: _State) -> dict[str, Array]:
@@ -646,6 +661,19 @@ class _Stepper(AbstractStepper):
         freed = freed.astype(sides.dtype)
         others = at_zero & ~released & ~origin[:, None]
         sides, found = self.resided(integrals, a, freed, others)
+        sides, led = self.beyond_origin(integrals, a, sides, origin, point.speeds)
+        found &= led
+        passes = jnp.sum(origin & ~jnp.any(held_there, axis=1), dtype=jnp.int32)
+        return integrals, sides, self.look(integrals, a, sides), found, passes
+
+    def beyond_origin(
+        self,
+        integrals: Pairs,
+        a: Neurons,
+        sides: Sides,
+        origin: Bool[Array, " p"],
+        heading: Pairs,
+    ) -> tuple[Sides, Bool[Array, ""]]:
         beyond = jax.lax.cond(
             jnp.any(origin),
             lambda: sides_beyond_origin(
@@ -655,14 +683,12 @@ class _Stepper(AbstractStepper):
                 a,
                 sides,
                 origin,
-                point.speeds,
+                heading,
                 4 * sides.shape[1] + 8,
             ),
             lambda: (sides, jnp.array(True)),
         )
-        sides, found = beyond[0].astype(sides.dtype), found & beyond[1]
-        passes = jnp.sum(origin & ~jnp.any(held_there, axis=1), dtype=jnp.int32)
-        return integrals, sides, self.look(integrals, a, sides), found, passes
+        return beyond[0].astype(sides.dtype), beyond[1]
 
     def resided(
         self, integrals: Pairs, a: Neurons, sides: Sides, at_zero: PairMask

@@ -32,11 +32,11 @@ relative to ‖z_j‖ or what |a_j| would give it.
 """
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from .._linalg import product
+from .._problem.activation import between
 from .._problem.network import mean_activation
 from .._problem.run_problem import Field, Problem
 from .._types import Examples, Neurons, PairMask, Pairs, Scalar, Weights
@@ -88,14 +88,14 @@ class Place(eqx.Module):
     a_velocity: Neurons
     older_a_velocity: Neurons
     mean_residuals: Examples
-    # What stands for 1[z > 0] here: the last step's multipliers of the pairs that
-    # slide, the gates of the others.
+    # What stands for 1[z > 0], or σ'(z), here: the last step's multipliers of the
+    # pairs that slide, the gates of the others.
     multipliers: Pairs
     outliers: Outliers
     # h₁, h₂; 0 while there is no history.
     last_step: Scalar
     older_step: Scalar
-    # (1/p) Σ_j |a_j| (z_ji)_+.
+    # (1/p) Σ_j |a_j| |σ(z_ji)|.
     sums: Examples
     # L here, and μ = p‖∇L‖²/L as the mean over the step that led here.
     loss: Scalar
@@ -134,9 +134,10 @@ class Scheme(eqx.Module):
         """The place at t = 0, and the field there."""
         problem = self.problem
         z = problem.inputs.preactivations(weights)
-        field = problem.field_through(jax.nn.relu(z), z > 0, a)
+        derivatives = problem.derivatives(z)
+        field = problem.field_through(problem.activations(z), derivatives, a)
         velocity = self.interactions.image(field.cotangent)
-        gates = (z > 0).astype(z.dtype)
+        gates = derivatives.astype(z.dtype)
         zero, none = jnp.zeros((), a.dtype), jnp.int32(0)
         place = Place(
             time=zero,
@@ -180,7 +181,7 @@ class Scheme(eqx.Module):
         z_mid = z + h / 2 * (v1 + bend * change)
         a_change = place.a_velocity - place.older_a_velocity
         a_mid = a + h / 2 * (place.a_velocity + bend * a_change)
-        r_mid = problem.residuals(jax.nn.relu(z_mid), a_mid)
+        r_mid = problem.residuals(problem.activations(z_mid), a_mid)
         previous = place.mean_residuals
         mean = previous + self.stiff.damped(
             place.outliers, place.multipliers, a, h, r_mid - previous
@@ -191,25 +192,26 @@ class Scheme(eqx.Module):
             self.interactions,
             z,
             self.interactions.image(predicted),
-            predicted,
-            gain,
+            *self._above_slope(gain, predicted),
             h,
             self.candidates,
             jnp.where(exact, 0, self.accuracy),
             crowds,
         )
-        cotangent = gain * masks.values
+        multipliers = self._with_slope(masks.values)
+        cotangent = gain * multipliers
         # Lemma 1, exactly: a² − ‖w‖² stays what it is if both layers move by the same
         # products, w with the a, and a with the w, halfway. The a that λ was solved
         # with is a prediction, which `ratio` corrects; what slides stays on its kink.
         moved = h * problem.inputs.adjoint(cotangent)
-        pulls = masks.values * mean[None, :]
+        pulls = multipliers * mean[None, :]
         shift = problem.inputs.projections_of_change(moved)
         now = jnp.sum(pulls * z, axis=1) / n
         bent = jnp.sum(pulls * shift, axis=1) / n
         ratio = (2 * a + h * now) / _nonzero(2 * a_mid - 0.5 * h * bent)
         # Where a_j comes to zero there is nothing to correct.
         ratio = jnp.where(jnp.abs(ratio - 1) < _CORRECTED, ratio, 1)
+        cotangent = ratio[:, None] * cotangent
         weights = place.weights + ratio[:, None] * moved
         z_new = self._without_rounding(problem.inputs.preactivations(weights), a)
         a_velocity = now + 0.5 * ratio * bent
@@ -218,7 +220,7 @@ class Scheme(eqx.Module):
         ahead = z + h * (v1 + (h + h1) / history * change)
         r_new, sums = self.residuals(z_new, a_new)
         missed = mean_activation(
-            jax.nn.relu(ahead) - jax.nn.relu(z_new), a_new, problem.p
+            problem.activations(ahead) - problem.activations(z_new), a_new, problem.p
         )
         excess = jnp.linalg.norm(missed) - self.rounding(sums)
         tiny = jnp.finfo(h.dtype).tiny
@@ -234,14 +236,14 @@ class Scheme(eqx.Module):
         curvature = squares / (problem.p * jnp.sqrt(before) * jnp.sqrt(after))
         rises = rising(problem, r, r_new, sums)
         doubt = jnp.max(masks.doubt * self._inverse(self.sizes.sizes(a_new)))
-        slid = (place.multipliers > 0) & (place.multipliers < 1)
+        slid = between(place.multipliers, problem.slope)
         # Pairs that slide are repelled once a_j has changed its sign: nothing tells to
         # which side.
         forks = jnp.any(slid & ((a > 0) != (a_new > 0))[:, None])
         uncertain = _REPORTED * error + doubt + forks.astype(z.dtype)
         report = self._reported(place, masks, z_new, slid, uncertain, rises=rises)
         multipliers = jnp.where(
-            masks.sliding, masks.values, (z_new > 0).astype(z.dtype)
+            masks.sliding, multipliers, problem.derivatives(z_new).astype(z.dtype)
         )
         # By the count of all steps, which is the same for runs in lockstep.
         outliers = only_where_needed(
@@ -317,10 +319,29 @@ class Scheme(eqx.Module):
         return jnp.where(jnp.abs(z) <= least, 0, z)
 
     def residuals(self, z: Pairs, a: Neurons) -> tuple[Examples, Examples]:
-        """r, and (1/p) Σ_j |a_j| (z_ji)_+, whose rounding is that of r; (n,) each."""
-        both = jnp.stack([a, jnp.abs(a)])
-        h, sums = product(both, jax.nn.relu(z)) / self.problem.p
-        return self.problem.targets - h, sums
+        """r, and (1/p) Σ_j |a_j| |σ(z_ji)|, whose rounding is that of r; (n,) each."""
+        problem, on = self.problem, self.problem.activations(z)
+        if problem.slope is None:
+            h, sums = product(jnp.stack([a, jnp.abs(a)]), on) / problem.p
+        else:
+            h = product(a, on) / problem.p
+            sums = product(jnp.abs(a), jnp.abs(on)) / problem.p
+        return problem.targets - h, sums
+
+    def _above_slope(self, gain: Pairs, predicted: Pairs) -> tuple[Pairs, Pairs]:
+        """What of the cotangents `predicted`, and of their `gain` per unit, is left to
+        a multiplier in [0, 1]. With a leaky ReLU λ is s + (1 − s) λ₀: the part s is
+        there on either side, and z' = F + s g + (1 − s) g λ₀ with the own push g is
+        again the equation of `multipliers.py`."""
+        slope = self.problem.slope
+        if slope is None:
+            return predicted, gain
+        return predicted - slope * gain, (1 - slope) * gain
+
+    def _with_slope(self, values: Pairs) -> Pairs:
+        """λ of such multipliers."""
+        slope = self.problem.slope
+        return values if slope is None else slope + (1 - slope) * values
 
     def largest_share(self, change: Pairs, a: Neurons) -> Scalar:
         """The change of z_j, (p, n), relative to the most that a neuron of the size of

@@ -53,7 +53,7 @@ class HeldStep(eqx.Module):
         return self.kinks.begin(self.weights, self.carried)
 
     @property
-    def gates(self) -> PairMask:
+    def gates(self) -> PairMask | Pairs:
         """They depend on the pattern alone: those of `velocity` at every stage."""
         return self.kinks.read(self.weights, self.pattern)[1]
 
@@ -96,7 +96,11 @@ class HeldStep(eqx.Module):
             cotangent = sum(outer[1:], outer[0])
         else:
             cotangent = product(jnp.stack(pushes, axis=1), jnp.stack(r))
-        cotangent = jnp.where(self.gates, cotangent, 0)
+        gates = self.gates
+        if gates.dtype == bool:
+            cotangent = jnp.where(gates, cotangent, 0)
+        else:
+            cotangent = gates * cotangent
         return self.problem.inputs.projections_adjoint(cotangent), a
 
     def residuals(self, weights: Weights, a: Neurons) -> Examples:

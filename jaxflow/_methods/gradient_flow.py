@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from .._checks import as_scalar, check_count
 from .._problem.dataset import Dataset
 from .._problem.inputs import AbstractInputs, OrthogonalInputs
+from .._problem.network import as_slope
 from .._problem.run_problem import Problem
 from .._problem.size_buckets import bucket_size, row_bucket_size
 from .._stops import AbstractStop
@@ -35,7 +36,8 @@ class GradientFlow(AbstractMethod):
       `EventFlow(rtol)`, which locates every kink. The error of a run is then of the
       size of rtol.
     - Orthogonal and antipodal inputs: `RungeKuttaFlow(rtol)`.
-    - Dense and Gram inputs, where pairs slide along their kinks:
+    - Dense and Gram inputs, where pairs slide along their kinks, and antipodal ones
+      with a leaky ReLU:
       `FilippovFlow(0.1 √rtol)`. Its scheme is of second order, and across kinks no
       scheme known to us does better, so that the tolerances of a fifth-order solver are
       out of reach and their square roots are asked for instead. `Solution.stats` then
@@ -75,10 +77,14 @@ class GradientFlow(AbstractMethod):
         self.max_steps = check_count("max_steps", max_steps)
 
     def method(
-        self, data: Dataset | AbstractInputs, width: int | None = None
+        self,
+        data: Dataset | AbstractInputs,
+        width: int | None = None,
+        negative_slope: Number | None = None,
     ) -> AbstractMethod:
-        """The method that a run on these inputs takes, with `width` neurons; left out,
-        with many."""
+        """The method that a run on these inputs takes, with `width` neurons (many, if
+        left out) of this `negative_slope` (a ReLU, if left out)."""
+        slope = as_slope(negative_slope)
         inputs = data.reduced if isinstance(data, Dataset) else data
         if width is not None:
             width = bucket_size(check_count("width", width))
@@ -90,7 +96,7 @@ class GradientFlow(AbstractMethod):
             small = False
         if small and not isinstance(inputs, OrthogonalInputs):
             return EventFlow(self.rtol, max_steps=self.max_steps)
-        if isinstance(kinks_of(inputs), AbstractHolding):
+        if isinstance(kinks_of(inputs, slope), AbstractHolding):
             return RungeKuttaFlow(
                 self.rtol, first_step=self.first_step, max_steps=self.max_steps
             )
@@ -108,6 +114,11 @@ class GradientFlow(AbstractMethod):
         method = self.method(inputs, pairs // inputs.num_examples)
         return method.working_numbers(inputs, pairs)
 
+    def working_numbers_on(self, problem: Problem, pairs: int) -> int:
+        inputs, width = problem.inputs, pairs // problem.inputs.num_examples
+        method = self.method(inputs, width, problem.slope)
+        return method.working_numbers(inputs, pairs)
+
     def run(
         self,
         problem: Problem,
@@ -117,5 +128,5 @@ class GradientFlow(AbstractMethod):
         stops: tuple[AbstractStop, ...],
         record: Recorder,
     ) -> Trajectory:
-        method = self.method(problem.inputs, a.shape[0])
+        method = self.method(problem.inputs, a.shape[0], problem.slope)
         return method.run(problem, weights, a, times, stops, record)

@@ -12,6 +12,11 @@ off; one that is on switches off for good when it reaches zero. Within the step 
 runs on below zero: the network reads (u_ji)_+ and notices nothing. At its end u_ji is
 set to zero, and its gate is closed.
 
+**Orthogonal inputs, leaky ReLU.** u_ji' = (a_j/n) r_i ‖x_i‖ σ'(u_ji) has one sign on
+both sides of zero, so that a pair never stays there, and may come back. Beyond zero its
+speed is s times, or 1/s times, the speed before. Within the step u_ji runs on as before
+and the network reads what that means on the other side; at its end u_ji is put there.
+
 **Antipodal inputs.** u_ji' = (a_j/n) (r⁺_i ρ⁺_i 1[u_ji > 0] − r⁻_i ρ⁻_i 1[u_ji < 0]). A
 pair that reaches zero from above passes to the other side when a_j r⁻_i > 0, and stays
 at zero when both sides push onto it. The speed beyond zero is κ_i = −r⁻_i ρ⁻_i/(r⁺_i
@@ -26,7 +31,8 @@ In both geometries the activations keep a corner inside the step, which the quad
 of d/dt a_j = (1/n) Σ_i r_i (z_ji)_+ sums to second order only. That error is known to
 leading order from the two ends of the step (`bends`), and the step takes it off.
 
-**Other inputs.** The literal field: no gate is held, and the crossings are counted.
+**Other inputs,** and antipodal ones with a leaky ReLU. The literal field: no gate is
+held, and the crossings are counted.
 """
 
 import abc
@@ -38,6 +44,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from .._linalg import product
+from .._problem.activation import activate, derivative
 from .._problem.inputs import AbstractInputs, AntipodalInputs, OrthogonalInputs
 from .._types import Examples, Neurons, PairMask, Pairs, Scalar, Weights
 
@@ -100,8 +107,9 @@ class AbstractKinks(eqx.Module):
         return carried
 
     @abc.abstractmethod
-    def read(self, weights: Weights, pattern: Any) -> tuple[Pairs, PairMask]:
-        """The activations (z_ji)_+ and the gates 1_ji within a step, each (p, n)."""
+    def read(self, weights: Weights, pattern: Any) -> tuple[Pairs, PairMask | Pairs]:
+        """The activations σ(z_ji) and the gates 1_ji, or σ'(z_ji), within a step, each
+        (p, n)."""
 
     @abc.abstractmethod
     def finish(self, step: Step, pattern: Any) -> StepEnd:
@@ -113,11 +121,11 @@ class AbstractHolding(AbstractKinks):
 
     @abc.abstractmethod
     def activations(self, weights: Weights, pattern: Any) -> Pairs:
-        """(z_ji)_+ within a step, (p, n)."""
+        """σ(z_ji) within a step, (p, n)."""
 
     @abc.abstractmethod
-    def gates(self, pattern: Any) -> PairMask:
-        """1_ji within a step, (p, n)."""
+    def gates(self, pattern: Any) -> PairMask | Pairs:
+        """1_ji, or σ'(z_ji), within a step, (p, n)."""
 
     @abc.abstractmethod
     def bent(self, step: Step, pattern: Any) -> Bool[Array, ""]:
@@ -133,7 +141,7 @@ class AbstractHolding(AbstractKinks):
         Returns (size, fall), each (p, n), and 0 where there is no corner.
         """
 
-    def read(self, weights: Weights, pattern: Any) -> tuple[Pairs, PairMask]:
+    def read(self, weights: Weights, pattern: Any) -> tuple[Pairs, PairMask | Pairs]:
         return self.activations(weights, pattern), self.gates(pattern)
 
 
@@ -150,13 +158,16 @@ class LiteralKinks(AbstractKinks):
     """The field of eq. 3 as it stands."""
 
     inputs: AbstractInputs
+    slope: Scalar | None = None
 
     def start(self, weights: Weights, a: Neurons, r: Examples) -> LiteralPattern:
         return LiteralPattern(self.inputs.preactivations(weights) > 0)
 
-    def read(self, weights: Weights, pattern: LiteralPattern) -> tuple[Pairs, PairMask]:
+    def read(
+        self, weights: Weights, pattern: LiteralPattern
+    ) -> tuple[Pairs, PairMask | Pairs]:
         z = self.inputs.preactivations(weights)
-        return jax.nn.relu(z), z > 0
+        return activate(z, self.slope), derivative(z > 0, self.slope)
 
     def finish(self, step: Step, pattern: LiteralPattern) -> StepEnd:
         active = self.inputs.preactivations(step.after) > 0
@@ -230,6 +241,70 @@ def _count(mask: Array) -> Int[Array, ""]:
     dtype = jnp.float32
     rows = product(mask.astype(dtype), jnp.ones(mask.shape[1], dtype))
     return jnp.sum(rows.astype(jnp.int32), dtype=jnp.int32)
+
+
+class LeakyPattern(AbstractPattern):
+    """`above`: the pairs with z > 0 at the start of the step."""
+
+    above: PairMask
+    slope: Scalar
+
+    def settle(self, weights: Weights) -> Weights:
+        ratio = jnp.where(self.above, self.slope, self.steeper)
+        return jnp.where(self.beyond(weights), weights * ratio, weights)
+
+    @property
+    def steeper(self) -> Scalar:
+        """1/s. No pair comes up from below where a traced s turns out to be 0."""
+        return 1 / jnp.maximum(self.slope, jnp.finfo(self.slope.dtype).tiny)
+
+    def beyond(self, weights: Weights) -> PairMask:
+        """Which pairs have passed zero."""
+        return (weights > 0) != self.above
+
+
+class LeakyKinks(AbstractHolding):
+    """Orthogonal inputs, leaky ReLU: a pair that reaches zero passes to the other side,
+    where its speed is s times what it was, or 1/s times."""
+
+    inputs: OrthogonalInputs
+    slope: Scalar
+
+    def start(self, weights: Weights, a: Neurons, r: Examples) -> None:
+        return None
+
+    def begin(self, weights: Weights, carried: None) -> LeakyPattern:
+        return LeakyPattern(weights > 0, self.slope)
+
+    def activations(self, weights: Weights, pattern: LeakyPattern) -> Pairs:
+        z = self.inputs.preactivations(pattern.settle(weights))
+        return activate(z, self.slope)
+
+    def gates(self, pattern: LeakyPattern) -> Pairs:
+        return jnp.where(pattern.above, jnp.ones_like(self.slope), self.slope)
+
+    def finish(self, step: Step, pattern: LeakyPattern) -> StepEnd:
+        reached = _count(pattern.beyond(step.after))
+        return StepEnd(
+            weights=pattern.settle(step.after),
+            carried=None,
+            reached=reached,
+            # The network reads the settled weights already.
+            jumped=jnp.zeros((), bool),
+            regated=reached > 0,
+        )
+
+    def bent(self, step: Step, pattern: LeakyPattern) -> Bool[Array, ""]:
+        return _count(pattern.beyond(step.after)) > 0
+
+    def bends(self, step: Step, pattern: LeakyPattern) -> tuple[Pairs, Pairs]:
+        # From above σ is z, then s² z: s² z and (1 − s²) (z)_+. From below it is s z,
+        # then z/s: z/s and (1/s − s) (−z)_+.
+        size, fall = _corner(step, pattern.beyond(step.after))
+        s = self.slope
+        bend = jnp.where(pattern.above, 1 - s**2, s - pattern.steeper)
+        turned = self.inputs.preactivations(bend)
+        return size * turned, fall * turned
 
 
 class CrossingPattern(AbstractPattern):
@@ -364,10 +439,10 @@ def _sign(weights: Weights) -> Int[Array, "p m"]:
     return jnp.sign(weights).astype(jnp.int8)
 
 
-def kinks_of(inputs: AbstractInputs) -> AbstractKinks:
+def kinks_of(inputs: AbstractInputs, slope: Scalar | None = None) -> AbstractKinks:
     """The treatment of kinks that is exact for this geometry, where there is one."""
     if isinstance(inputs, OrthogonalInputs):
-        return OneWayKinks(inputs)
-    if isinstance(inputs, AntipodalInputs):
+        return OneWayKinks(inputs) if slope is None else LeakyKinks(inputs, slope)
+    if isinstance(inputs, AntipodalInputs) and slope is None:
         return CrossingKinks(inputs)
-    return LiteralKinks(inputs)
+    return LiteralKinks(inputs, slope)

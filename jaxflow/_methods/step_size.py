@@ -15,6 +15,7 @@ import optimistix as optx
 from jaxtyping import Array, Bool
 
 from .._linalg import product
+from .._problem.activation import gated
 from .._problem.run_problem import Problem
 from .._types import Examples, Neurons, Scalar, Weights
 from .._xla import over_rows, written_to_memory
@@ -206,15 +207,21 @@ def _changes(
     a_change: Neurons,
     share: Neurons,
 ) -> tuple[Neurons, Examples, Examples]:
-    """‖change of w_j‖² times share², the change of h, and Σ_j |a_j| (z_j)_+/p."""
+    """‖change of w_j‖² times share², the change of h, and Σ_j |a_j| |σ(z_j)|/p."""
     inputs, projections = problem.inputs, problem.inputs.projections(weights)
     z_change = inputs.projections_of_change(weights_change)
     factors = jnp.stack([a_change, jnp.abs(a)])
 
     def sums(rows: slice) -> Array:
-        on = jax.nn.relu(projections[rows])
-        turned = jnp.where(on > 0, z_change[rows], 0)
-        return product(factors[:, rows], on).at[0].add(product(a[rows], turned))
+        on = problem.activations(projections[rows])
+        turned = gated(z_change[rows], on > 0, problem.slope)
+        if problem.slope is None:
+            both = product(factors[:, rows], on)
+        else:
+            both = jnp.stack(
+                [product(a_change[rows], on), product(jnp.abs(a[rows]), jnp.abs(on))]
+            )
+        return both.at[0].add(product(a[rows], turned))
 
     def squares(rows: slice) -> Neurons:
         return inputs.squared_norms_of_change(weights_change[rows] * share[rows, None])

@@ -73,7 +73,7 @@ class StiffModes(eqx.Module):
     def followed(
         self, outliers: Outliers, z: Pairs, a: Neurons, gates: Pairs
     ) -> Outliers:
-        """By one more iteration. `gates`: what stands for 1[z > 0]."""
+        """By one more iteration. `gates`: what stands for 1[z > 0], or for σ'(z)."""
         vectors = outliers.vectors
         images = jax.lax.map(lambda v: self._rest_times(v, z, a, gates), vectors)
         values = jnp.sum(vectors * images, axis=1)
@@ -114,7 +114,7 @@ class StiffModes(eqx.Module):
         inputs, n, p = self.problem.inputs, self.problem.n, self.problem.p
         pushed = (a**2)[:, None] * gates * v[None, :]
         back = gates * inputs.projections_of_change(inputs.adjoint(pushed))
-        on = jax.nn.relu(z)
+        on = self.problem.activations(z)
         whole = (jnp.sum(back, axis=0) + product(product(on, v), on)) / (n * p)
         values = self._coefficient(gates, a) * self.values
         return whole - product(self.vectors, values * product(self.vectors.T, v))
@@ -122,8 +122,14 @@ class StiffModes(eqx.Module):
     def _coefficient(self, gates: Pairs, a: Neurons) -> Scalar:
         """c."""
         n, p = self.problem.n, self.problem.p
-        on = jnp.sum(gates, axis=1)
-        both = on * jnp.maximum(on - 1, 0) / (n * jnp.maximum(n - 1, 1))
+        if self.problem.slope is None:
+            on = jnp.sum(gates, axis=1)
+            both = on * jnp.maximum(on - 1, 0) / (n * jnp.maximum(n - 1, 1))
+        else:
+            # The mean product of two of them; padded examples have the slope too.
+            gates = jnp.where(self.problem.inputs.norms > 0, gates, 0)
+            both = jnp.sum(gates, axis=1) ** 2 - jnp.sum(gates**2, axis=1)
+            both = both / (n * jnp.maximum(n - 1, 1))
         return jnp.sum(a**2 * both) / (n * p)
 
     def _mean_square(self, a: Neurons) -> Scalar:

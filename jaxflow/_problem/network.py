@@ -9,6 +9,9 @@ d/dt (w, a) = −p ∇L                      (eq. 3), with σ'(0) = 0:
 
 One step of gradient descent on p·L with learning rate η is one explicit Euler step of
 length η of this flow, so time is measured as learning rate × steps.
+
+A leaky ReLU has σ(z) = z for z > 0 and s z elsewhere in place of (z)_+, and σ' in place
+of 1[z > 0], with σ'(0) = s (`activation.py`).
 """
 
 from typing import Any
@@ -17,8 +20,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .._checks import as_float_array, check_kind, check_positive
+from .._checks import (
+    as_float_array,
+    as_scalar,
+    check_kind,
+    check_positive,
+    is_concrete,
+)
 from .._linalg import product
+from .._repr import shown
 from .._types import (
     ArrayLike,
     Examples,
@@ -29,12 +39,15 @@ from .._types import (
     Scalar,
     Weights,
 )
+from .activation import activate, derivative
 from .dataset import Dataset
 from .inputs import AbstractInputs, DenseInputs
 
 
 class Network(eqx.Module):
-    """p neurons: h(x) = (1/p) Σ_j a_j (w_j·x)_+.
+    """p neurons: h(x) = (1/p) Σ_j a_j σ(w_j·x), with σ(z) = (z)_+, or a leaky ReLU.
+
+        network = jaxflow.Network(w, a, negative_slope=0.1)
 
     **Arguments:**
 
@@ -45,16 +58,26 @@ class Network(eqx.Module):
     - `squared_norm`: ‖w_j‖², shape (p,), for the geometries that store projections of
       w_j and cannot see the part outside the span of the inputs. Left out, that part is
       taken to be zero.
+    - `negative_slope`: s in [0, 1), one number: σ(z) = s z for z ≤ 0. At the kink σ'(0)
+      is s, the derivative from below, as it is 0 for a ReLU; so a neuron with w_j = 0
+      moves if s > 0 and a_j ≠ 0. The field is None for a ReLU, s = 0.
 
-    Raises a ValueError when shapes disagree or numbers are not finite.
+    Raises a ValueError when shapes disagree, numbers are not finite, or
+    `negative_slope` is not in [0, 1).
     """
 
     w: Weights
     a: Neurons
     squared_norm: Neurons | None
+    negative_slope: Scalar | None
 
     def __init__(
-        self, w: ArrayLike, a: ArrayLike, squared_norm: ArrayLike | None = None
+        self,
+        w: ArrayLike,
+        a: ArrayLike,
+        squared_norm: ArrayLike | None = None,
+        *,
+        negative_slope: Number | None = None,
     ):
         w = as_float_array("w", w, 2)
         a = as_float_array("a", a, 1)
@@ -74,6 +97,8 @@ class Network(eqx.Module):
         self.w = w.astype(dtype)
         self.a = a.astype(dtype)
         self.squared_norm = None if squared_norm is None else squared_norm.astype(dtype)
+        slope = as_slope(negative_slope)
+        self.negative_slope = None if slope is None else slope.astype(dtype)
 
     @property
     def width(self) -> int:
@@ -81,7 +106,25 @@ class Network(eqx.Module):
         return self.a.shape[0]
 
     def __repr__(self) -> str:
-        return f"Network(p={self.width}, w={self.w.shape}, dtype={self.w.dtype})"
+        slope = self.negative_slope
+        told = "" if slope is None else f", negative_slope={shown(slope)}"
+        return f"Network(p={self.width}, w={self.w.shape}, dtype={self.w.dtype}{told})"
+
+
+def as_slope(negative_slope: Number | None) -> Scalar | None:
+    """A slope in [0, 1) as an array without axes; None where it is known to be 0."""
+    if negative_slope is None:
+        return None
+    slope = as_scalar("negative_slope", negative_slope, strictly=False)
+    if is_concrete(slope):
+        if not slope < 1:
+            raise ValueError(
+                "negative_slope must be in [0, 1): 0 for a ReLU, 0.01 or so for a "
+                f"leaky one; got {shown(slope)}."
+            )
+        if slope == 0:
+            return None
+    return slope
 
 
 def check_fit(data: Dataset, network: Network) -> None:
@@ -139,12 +182,14 @@ def predict(network: Network, x: ArrayLike | AbstractInputs | Dataset) -> Exampl
         return _outputs(given, network)
     # Not as dense inputs, which refuse the zero vector.
     z = product(network.w, given.T)
-    return mean_activation(jax.nn.relu(z), network.a, network.width)
+    on = activate(z, network.negative_slope)
+    return mean_activation(on, network.a, network.width)
 
 
 def _outputs(inputs: AbstractInputs, network: Network) -> Examples:
     z = inputs.preactivations(network.w)
-    return mean_activation(jax.nn.relu(z), network.a, network.width)
+    on = activate(z, network.negative_slope)
+    return mean_activation(on, network.a, network.width)
 
 
 def residuals(data: Dataset, network: Network) -> Examples:
@@ -160,13 +205,15 @@ def loss(data: Dataset, network: Network) -> Scalar:
 
 
 def velocity(data: Dataset, network: Network) -> tuple[Weights, Neurons]:
-    """(d/dt w, d/dt a) = −p∇L with σ'(0) = 0 (eq. 3, 16), shaped like (w, a)."""
+    """(d/dt w, d/dt a) = −p∇L (eq. 3, 16), shaped like (w, a). σ'(0) is the negative
+    slope: 0 for a ReLU."""
     check_fit(data, network)
     z = data.inputs.preactivations(network.w)
-    active = jax.nn.relu(z)
+    slope = network.negative_slope
+    active = activate(z, slope)
     r = data.targets - mean_activation(active, network.a, network.width)
     cotangent, a_velocity = pair_velocity(
-        active, z > 0, network.a, r, data.num_examples
+        active, derivative(z > 0, slope), network.a, r, data.num_examples
     )
     return data.inputs.adjoint(cotangent), a_velocity
 
@@ -180,7 +227,7 @@ def squared_norms(data: Dataset, network: Network) -> Neurons:
 
 
 def mean_activation(activations: Pairs, a: Neurons, p: Number) -> Examples:
-    """(1/p) Σ_j a_j (z_ji)_+, given the activations (z_ji)_+."""
+    """(1/p) Σ_j a_j σ(z_ji), given the activations σ(z_ji)."""
     return product(a, activations) / p
 
 
@@ -194,7 +241,8 @@ def pair_velocity(
 ) -> tuple[Pairs, Neurons]:
     """The flow in the space of pairs: ((a_j/n) r_i 1_ji, (1/n) Σ_i r_i (z_ji)_+).
 
-    `gates` are the 1_ji, or the multipliers in [0, 1] that stand for them on a slide.
+    `gates` are the 1_ji, or the σ'(z_ji) of a leaky ReLU, or the multipliers that stand
+    for them on a slide.
     """
     cotangent = (a / n)[:, None] * r[None, :]
     if gates.dtype == bool:

@@ -36,6 +36,7 @@ def pad(problem: Problem, weights: Array, a: Array) -> tuple[Problem, Array, Arr
         offset=extend(problem.offset, 0, p),
         n=problem.n,
         p=problem.p,
+        slope=problem.slope,
     )
     weights = extend(extend(weights, 1, wide.num_coordinates), 0, p)
     return padded, weights, extend(a, 0, p)

@@ -7,13 +7,13 @@ the span of the inputs, which never moves, is kept to the last bit.
 """
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._linalg import product
 from .._types import Examples, Neurons, PairMask, Pairs, Scalar, Weights
 from .._xla import over_rows
+from .activation import activate, derivative, gated
 from .dataset import Dataset
 from .inputs import AbstractInputs, DenseInputs, GramCoefficients, GramInputs
 from .network import (
@@ -34,6 +34,7 @@ class Problem(eqx.Module):
     - `n`, `p`: the numbers of examples and neurons that the averages divide by. They
       are less than the array sizes where a problem is padded (`padding.py`), and
       arrays, so that dividing by them rounds alike in every program.
+    - `slope`: that of σ below zero; None for a ReLU.
     """
 
     inputs: AbstractInputs
@@ -41,6 +42,15 @@ class Problem(eqx.Module):
     offset: Neurons
     n: Scalar
     p: Scalar
+    slope: Scalar | None = None
+
+    def activations(self, z: Pairs) -> Pairs:
+        """σ(z), (p, n)."""
+        return activate(z, self.slope)
+
+    def derivatives(self, z: Pairs) -> PairMask | Pairs:
+        """σ'(z), (p, n): 1[z > 0] for a ReLU."""
+        return derivative(z > 0, self.slope)
 
     def residuals(self, activations: Pairs, a: Neurons) -> Examples:
         return self.targets - mean_activation(activations, a, self.p)
@@ -63,14 +73,15 @@ class Problem(eqx.Module):
         return Field(gates, r, cotangent, a_velocity)
 
     def field(self, weights: Weights, a: Neurons) -> "Field":
-        """The literal field of eq. 3, with σ'(0) = 0."""
+        """The literal field of eq. 3, with σ'(0) = 0, or the negative slope."""
         z = self.inputs.preactivations(weights)
-        return self.field_through(jax.nn.relu(z), z > 0, a)
+        return self.field_through(self.activations(z), self.derivatives(z), a)
 
     def residuals_at(self, weights: Weights, a: Neurons) -> Examples:
         projections = self.inputs.projections(weights)
         sums = over_rows(
-            lambda rows: product(a[rows], jax.nn.relu(projections[rows])), a.shape[0]
+            lambda rows: product(a[rows], self.activations(projections[rows])),
+            a.shape[0],
         )
         return self.targets - self.inputs.scaled(sum(sums[1:], sums[0])) / self.p
 
@@ -82,14 +93,15 @@ class Problem(eqx.Module):
         projections = self.inputs.projections(weights)
         pushes = self.inputs.scaled(pushes)
         sums = over_rows(
-            lambda rows: product(jax.nn.relu(projections[rows]), pushes), a.shape[0]
+            lambda rows: product(self.activations(projections[rows]), pushes),
+            a.shape[0],
         )
         moved_a = a + jnp.concatenate(sums) / self.n
         # Adds nothing, but makes w wait for a: XLA would otherwise copy all of w, to
         # have both read the old one. A fifth of the step on orthogonal inputs.
         pushes = pushes + 0 * moved_a[0]
         cotangent = (a / self.n)[:, None] * pushes[None, :]
-        cotangent = jnp.where(projections > 0, cotangent, 0)
+        cotangent = gated(cotangent, projections > 0, self.slope)
         return weights + self.inputs.projections_adjoint(cotangent), moved_a
 
     def gates(self, weights: Weights) -> PairMask:
@@ -112,8 +124,8 @@ class Problem(eqx.Module):
 
 
 class Field(eqx.Module):
-    """The field at one point: the gates 1_ji, the residuals r_i, the cotangents
-    (a_j/n) r_i 1_ji, each per pair or example, and d/dt a_j."""
+    """The field at one point: the gates 1_ji or σ'(z_ji), the residuals r_i, the
+    cotangents (a_j/n) r_i 1_ji, each per pair or example, and d/dt a_j."""
 
     gates: PairMask | Pairs
     residuals: Examples
@@ -152,6 +164,7 @@ def to_run_coordinates(
         offset=offset,
         n=n,
         p=p,
+        slope=network.negative_slope,
     )
     return problem, weights, network.a
 
@@ -167,4 +180,5 @@ def to_user_coordinates(
         start = product(initial.w, data.directions.T)
         w = initial.w + product(weights - start, data.directions)
     complete = isinstance(data.inputs, DenseInputs) and initial.squared_norm is None
-    return Network(w, a, None if complete else problem.squared_norms(weights))
+    norms = None if complete else problem.squared_norms(weights)
+    return Network(w, a, norms, negative_slope=initial.negative_slope)

@@ -29,7 +29,13 @@ from .._types import Examples, Neurons, PairMask, Pairs, Scalar, Weights
 from .._xla import compiled
 from .inputs import AbstractInputs
 from .run_problem import Problem
-from .tangent_kernel import active_parts, moved_by, removed_at, sliding_at
+from .tangent_kernel import (
+    active_parts,
+    kernel_inputs,
+    moved_by,
+    removed_at,
+    sliding_at,
+)
 
 # Vectors of the basis, and how often it is filled at most.
 _BASIS, _RESTARTS = 64, 50
@@ -94,12 +100,17 @@ def _sharpness(
     enough: Bool[Array, ""],
     room: int,
 ) -> Scalar:
-    inputs = problem.inputs
+    z = problem.inputs.preactivations(weights)
+    inputs = kernel_inputs(problem, z)
     activations, sizes = active_parts(problem, weights, a, slides)
     removed = removed_at(inputs, slides, room)
     residuals: Examples = problem.residuals(activations, a)
     signs = jnp.where(a < 0, -1, 1).astype(a.dtype) / problem.n
-    pushes = jnp.where(activations > 0, signs[:, None] * residuals[None, :], 0)
+    pushes = signs[:, None] * residuals[None, :]
+    if problem.slope is None:
+        pushes = jnp.where(activations > 0, pushes, 0)
+    else:
+        pushes = jnp.where(slides, 0, problem.derivatives(z)) * pushes
     squares = jnp.sum(pushes * moved_by(inputs, pushes, removed), axis=1)
     pairs = jnp.where(enough, problem.n * problem.p, jnp.nan)
     span = _Span(

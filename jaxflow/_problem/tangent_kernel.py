@@ -9,15 +9,19 @@ inputs along whose kinks it slides: there the flow keeps z_ji = 0, so that w_j m
 orthogonally to x_i. Late in a run μ tends to 2 λ_min(M), and gradient descent bounces
 where its learning rate exceeds 2/λ_max(M).
 
+With a leaky ReLU σ'(z_ji) stands for what is 1 on an active pair, P_j = diag(σ'(z_j))
+off the slides, and z_j in M is z_j where it does not slide.
+
 **Orthogonal and antipodal inputs.** Two examples that are active on one neuron are
 orthogonal, so M is a diagonal D_i = ‖x_i‖² Σ_j a_j² 1_ji/(np) plus a matrix ZᵀZ of rank
 p. Either end is found by bisection: M − σ is definite where a matrix of about the size
 of p, a Schur complement, has a Cholesky factor. Both matrices move by at least the
 change of σ, so rounding in them moves the ends by no more than itself.
 
-**Other inputs.** M is applied, never formed, and a Lanczos iteration with full
-reorthogonalisation finds both ends. It restarts with the Ritz vectors next to them when
-its basis is full, and ends by the residuals of the Ritz pairs.
+**Other inputs,** and antipodal ones with a leaky ReLU. M is applied, never formed, and
+a Lanczos iteration with full reorthogonalisation finds both ends. It restarts with the
+Ritz vectors next to them when its basis is full, and ends by the residuals of the Ritz
+pairs.
 
 **Which pairs slide.** A method that knows says so by its multipliers. For a network at
 rest they are those that lie on their kink to rounding and are held there: the
@@ -47,8 +51,15 @@ from .._types import (
     Weights,
 )
 from .._xla import compiled
+from .activation import between, gated
 from .dataset import Dataset
-from .inputs import AbstractInputs, AntipodalInputs, DenseInputs, OrthogonalInputs
+from .inputs import (
+    AbstractInputs,
+    AntipodalInputs,
+    DenseInputs,
+    GramCoefficients,
+    OrthogonalInputs,
+)
 from .network import Network, check_fit
 from .run_problem import Problem, counts, to_run_coordinates
 from .size_buckets import bucket_size
@@ -90,7 +101,8 @@ class TangentKernel(eqx.Module):
     """
 
     inputs: AbstractInputs
-    # (z_ji)_+ and |a_j| of the pairs that are active and do not slide, else 0.
+    # (z_ji)_+ and |a_j| of the pairs that are active and do not slide, else 0; of a
+    # leaky ReLU σ(z_ji) and |a_j| σ'(z_ji).
     activations: Pairs
     sizes: Pairs
     slides: PairMask
@@ -178,13 +190,13 @@ def sliding_at(
     room is needed from here on."""
     enough = jnp.ones((), bool)
     if multipliers is not None:
-        slides = (multipliers > 0) & (multipliers < 1)
+        slides = between(multipliers, problem.slope)
     elif isinstance(problem.inputs, OrthogonalInputs):
         # Nothing pushes a pair back onto its kink: it switches off.
         slides = jnp.zeros((a.shape[0], problem.inputs.num_examples), bool)
     else:
         near = _near_kink(problem, weights, a, rounding)
-        if isinstance(problem.inputs, AntipodalInputs):
+        if _is_diagonal(problem):
             slides = near
         else:
             room = _room(near)
@@ -192,14 +204,26 @@ def sliding_at(
             slides = near if room == 0 else _held(problem, weights, a, near, room)
     # On orthogonal and antipodal inputs no active example has a part along one that
     # slides.
-    room = 0 if _is_diagonal(problem.inputs) else _room(slides)
-    if not _is_diagonal(problem.inputs):
+    room = 0 if _is_diagonal(problem) else _room(slides)
+    if not _is_diagonal(problem):
         enough &= _fits(slides, room)
     return slides, enough, room
 
 
-def _is_diagonal(inputs: AbstractInputs) -> bool:
-    return isinstance(inputs, OrthogonalInputs | AntipodalInputs)
+def _is_diagonal(problem: Problem) -> bool:
+    """Whether no two examples that are active on one neuron have an inner product. With
+    a leaky ReLU both of an opposite pair are active."""
+    inputs = problem.inputs
+    antipodal = isinstance(inputs, AntipodalInputs) and problem.slope is None
+    return antipodal or isinstance(inputs, OrthogonalInputs)
+
+
+def kernel_inputs(problem: Problem, z: Pairs) -> AbstractInputs:
+    """The inputs by which M is applied: those of the problem, or their Gram matrix."""
+    inputs = problem.inputs
+    if isinstance(inputs, AntipodalInputs) and not _is_diagonal(problem):
+        return GramCoefficients(inputs.gram(), z)
+    return inputs
 
 
 def _room(mask: PairMask) -> int:
@@ -264,7 +288,7 @@ def _near_kink(
     bound = rounding.astype(z.dtype) * sizes[:, None] * inputs.norms[None, :]
     # A neuron at the origin is stationary by σ'(0) = 0, and has no kink to slide along.
     near = (jnp.abs(z) <= bound) & (bound > 0)
-    if isinstance(inputs, AntipodalInputs):
+    if isinstance(inputs, AntipodalInputs) and _is_diagonal(problem):
         r = problem.residuals(jax.nn.relu(z), a)
         onto = jnp.all((a[:, None] * r[None, :] < 0).reshape(len(a), 2, -1), axis=1)
         near &= jnp.concatenate([onto, onto], axis=1)
@@ -283,7 +307,7 @@ def _held(
     """
     inputs, n = problem.inputs, near.shape[1]
     z = inputs.preactivations(weights)
-    r = problem.residuals(jax.nn.relu(z), a)
+    r = problem.residuals(problem.activations(z), a)
     cotangent = (a / problem.n)[:, None] * r[None, :]
     index, present = _pick(near, room)
 
@@ -306,7 +330,11 @@ def _held(
     # The field with every group that attracts below its kink.
     attracted = present & jnp.take_along_axis(attracts, first, axis=1)
     inside, below = (_put(index, m, n) for m in (attracted, attracted & ~along))
-    base = jnp.where(jnp.where(inside, below, z > 0), cotangent, 0)
+    slope = problem.slope
+    base = gated(cotangent, jnp.where(inside, below, z > 0), slope)
+    if slope is not None:
+        # What is left to λ₀ of λ = s + (1 − s) λ₀.
+        push = (1 - slope) * push
     # The linear part alone: the geometry of a run may have an origin.
     drift = pick(inputs.times_gram(base.T).T / jnp.where(lengths == 0, 1, lengths))
     sliding = _multipliers(
@@ -395,14 +423,14 @@ def _kernel(
     enough: Bool[Array, ""],
     room: int,
 ) -> TangentKernel:
-    inputs = problem.inputs
+    inputs = kernel_inputs(problem, problem.inputs.preactivations(weights))
     activations, sizes = active_parts(problem, weights, a, slides)
     pairs = jnp.where(enough, problem.n * problem.p, jnp.nan)
     removed = removed_at(inputs, slides, room)
     # M_ii, as large as it is where nothing slides.
     squares = jnp.sum(sizes**2, axis=0) * inputs.norms**2 / pairs
     present = inputs.norms > 0
-    if _is_diagonal(inputs):
+    if _is_diagonal(problem):
         ends = _ends_of_diagonal(squares, activations / jnp.sqrt(pairs), present)
     else:
         scale = jnp.max(squares + jnp.sum(activations**2, axis=0) / pairs)
@@ -419,10 +447,14 @@ def _kernel(
 def active_parts(
     problem: Problem, weights: Weights, a: Neurons, slides: PairMask
 ) -> tuple[Pairs, Pairs]:
-    """(z_ji)_+ and |a_j| of the pairs that are active and do not slide, else 0."""
+    """(z_ji)_+ and |a_j| of the pairs that are active and do not slide, else 0; of a
+    leaky ReLU σ(z_ji) and |a_j| σ'(z_ji)."""
     z = problem.inputs.preactivations(weights)
     active = (z > 0) & ~slides
-    return jnp.where(active, z, 0), jnp.where(active, jnp.abs(a)[:, None], 0)
+    if problem.slope is None:
+        return jnp.where(active, z, 0), jnp.where(active, jnp.abs(a)[:, None], 0)
+    gates = jnp.where(slides, 0, problem.derivatives(z))
+    return gates * z, gates * jnp.abs(a)[:, None]
 
 
 def removed_at(
@@ -482,7 +514,7 @@ def moved_by(
 ) -> Pairs:
     """By what z changes where each w_j moves by Π_j Σ_i C_ji x_i, at the pairs that are
     active. C is zero at all others."""
-    if _is_diagonal(inputs):
+    if isinstance(inputs, OrthogonalInputs | AntipodalInputs):
         return cotangent * inputs.norms[None, :] ** 2
     if isinstance(inputs, DenseInputs):
         velocity = _projected(inputs.adjoint(cotangent), removed, None)

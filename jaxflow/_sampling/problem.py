@@ -24,8 +24,8 @@ from .._checks import (
 )
 from .._problem.dataset import Dataset
 from .._problem.inputs import AbstractInputs, DenseInputs
-from .._problem.network import Network
-from .._types import ArrayLike, DTypeLike, Examples
+from .._problem.network import Network, as_slope
+from .._types import ArrayLike, DTypeLike, Examples, Number
 from .fixed import fixed_inputs, fixed_targets, given_dtype, sizes_of
 from .initialisation import INITIALISATIONS, Initialisation, InitLaw, as_network
 from .inputs import INPUT_LAWS, InputLaw, draw_inputs, placed, with_bias
@@ -44,6 +44,7 @@ def sample_problem(
     targets: str | TargetLaw | ArrayLike = "uniform",
     init: str | InitLaw = "gaussian",
     bias: float = 0.0,
+    negative_slope: Number = 0.0,
     epsilon: float = 0.05,
     dtype: DTypeLike | None = None,
 ) -> tuple[Dataset, Network]:
@@ -77,6 +78,8 @@ def sample_problem(
           a ~ U(±1/√p), the default of PyTorch's layers), which break Assumption 1.
     - `bias`: b ≥ 0. Above 0 the inputs are (x_i, b) in R^{d+1}, so that the network has
       biases: see `AbstractInputs.with_bias`. The laws of targets and weights see these.
+    - `negative_slope`: that of the network's leaky ReLU, in [0, 1); 0 for a ReLU. See
+      `Network`. A teacher is a ReLU network all the same.
     - `dtype`: floating point; if left out that of given data, else jax's default.
 
     **Laws of yours** are functions; what they return is cast to `dtype`:
@@ -99,6 +102,7 @@ def sample_problem(
     x_law, y_law = fixed_inputs(inputs), fixed_targets(targets)
     check_laws(x_law, y_law, init)
     check_bias(bias)
+    check_slope(negative_slope)
     n, d = sizes_of(x_law, y_law, n, d)
     n, d = check_size("n", n), check_whole("d", d)
     p = width_rule(n, epsilon) if p is None else check_size("p", p)
@@ -111,8 +115,23 @@ def sample_problem(
         init = INITIALISATIONS[init]
     if isinstance(init, Initialisation):
         known = drawn if isinstance(drawn, AbstractInputs) else data.inputs
-        return data, init.draw(init_key, data, d, p, placed(known, d))
-    return data, as_network(init(init_key, data, d, p), data, p)
+        network = init.draw(init_key, data, d, p, placed(known, d))
+    else:
+        network = as_network(init(init_key, data, d, p), data, p)
+    return data, _leaky(network, negative_slope)
+
+
+def _leaky(network: Network, negative_slope: Number) -> Network:
+    if negative_slope == 0:
+        return network
+    if network.negative_slope is not None:
+        raise ValueError(
+            "the law init returned a network that has a negative_slope of its own: "
+            f"leave negative_slope = {negative_slope} out, or out of the law."
+        )
+    return Network(
+        network.w, network.a, network.squared_norm, negative_slope=negative_slope
+    )
 
 
 def draw_targets(
@@ -127,6 +146,11 @@ def draw_targets(
 def check_bias(bias: Any) -> None:
     check_single("bias", bias)
     check_positive("bias", bias, strictly=False)
+
+
+def check_slope(negative_slope: Any) -> None:
+    check_single("negative_slope", negative_slope)
+    as_slope(negative_slope)
 
 
 def check_laws(inputs: Any, targets: Any, init: Any) -> None:

@@ -30,13 +30,13 @@ it from neurons drawn from their law.
 import math
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jax.scipy.special import gammaln
 from jaxtyping import Array, Float
 
 from .._checks import check_kind, check_positive
 from .._linalg import product
+from .._problem.activation import activate, gated
 from .._problem.dataset import Dataset
 from .._problem.network import Network, check_fit
 from .._sampling.initialisation import Initialisation
@@ -143,19 +143,19 @@ def sampled_limit(data: Dataset, sample: Network) -> CurvatureLimit:
       γ₀ to about a per cent. Its width is not the p of the lemma.
     """
     check_fit(data, sample)
-    z = data.inputs.preactivations(sample.w)
+    z, slope = data.inputs.preactivations(sample.w), sample.negative_slope
     count, y = sample.width, data.targets
-    activations = jax.nn.relu(z)
+    activations = activate(z, slope)
     outputs = sample.a[:, None] * activations
     r = y - jnp.sum(outputs, axis=0) / count
-    gated = jnp.where(z > 0, r[None, :], 0)
-    pulled = product(gated, data.inputs.gram())
+    pushed = gated(r[None, :], z > 0, slope)
+    pulled = product(pushed, data.inputs.gram())
     overlap = jnp.sum(activations * r[None, :], axis=1)
-    terms = overlap**2 + sample.a**2 * jnp.sum(gated * pulled, axis=1)
+    terms = overlap**2 + sample.a**2 * jnp.sum(pushed * pulled, axis=1)
     scale = jnp.sum(r**2)
     beta = jnp.mean(terms) / scale
     applied = activations * overlap[:, None]
-    applied = applied + jnp.where(z > 0, (sample.a**2)[:, None] * pulled, 0)
+    applied = applied + gated((sample.a**2)[:, None] * pulled, z > 0, slope)
     b = jnp.mean(applied, axis=0) - beta * r
     influence = (terms - 2 * product(outputs, b)) / scale
     squares = (influence - jnp.mean(influence)) ** 2

@@ -21,7 +21,7 @@ from jaxtyping import Array, Bool
 from .._checks import as_float_array
 from .._snapshot import Snapshot
 from .._types import Number, Pairs, Scalar
-from ._domains import check_sizes, check_snapshot
+from ._domains import check_relu, check_sizes
 
 
 class CollapseRange(eqx.Module):
@@ -70,8 +70,8 @@ def unfitted_loss(s: Snapshot) -> Scalar:
     """(1/2n) Σ y_i² over the examples on which no neuron is active.
 
     On orthogonal inputs such an example stays lost, so L(t) is at least this from then
-    on.
+    on. Raises a ValueError for a leaky ReLU, which loses none.
     """
-    check_snapshot(s)
+    check_relu(s, "that an example without active neurons stays lost")
     lost = ~jnp.any(s.active, axis=0)
     return jnp.sum(jnp.where(lost, s.targets**2, 0)) / (2 * s.n)

@@ -11,21 +11,29 @@ so μ lies between the ends of the spectrum of (2/np) M. Lemma 6 bounds these en
 
 with N = ‖XᵀX − D_X‖ and C_x^∓ the least and the largest ‖x_i‖. Eq. 15, which states the
 lemma, prints C_x^∓ without the squares.
+
+All of this is true of a leaky ReLU too, with P_j = diag(σ'(z_ji)) and σ'(z_ji)² in
+place of the 1_ji of the bounds. Theorem 1 (eq. 6) is not.
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from .._checks import as_float_array, check_times, is_concrete
 from .._linalg import product
+from .._problem.activation import activate, gated
 from .._problem.dataset import Dataset
 from .._problem.network import Network, check_fit, residuals
 from .._problem.tangent_kernel import tangent_kernel
 from .._snapshot import Snapshot
 from .._types import ArrayLike, Examples, Neurons, Number, Scalar
-from ._domains import as_norms_and_targets, check_snapshot, check_width_of
+from ._domains import (
+    as_norms_and_targets,
+    check_relu,
+    check_snapshot,
+    check_width_of,
+)
 
 
 def balance(s: Snapshot) -> Neurons:
@@ -68,9 +76,9 @@ def curvature_matrix(data: Dataset, network: Network) -> Float[Array, "n n"]:
     It is formed in full, at a cost of O(n² p).
     """
     check_fit(data, network)
-    z = data.inputs.preactivations(network.w)
-    activations = jax.nn.relu(z)
-    sizes = jnp.where(z > 0, jnp.abs(network.a)[:, None], 0)
+    z, slope = data.inputs.preactivations(network.w), network.negative_slope
+    activations = activate(z, slope)
+    sizes = gated(jnp.abs(network.a)[:, None], z > 0, slope)
     matrix = product(activations.T, activations)
     matrix = matrix + data.inputs.gram() * product(sizes.T, sizes)
     return 2 / (data.num_examples * network.width) * matrix
@@ -107,13 +115,14 @@ def limiting_curvature(
 
 
 def curvature_lower_bound(s: Snapshot) -> Scalar:
-    """Lemma 6 as proved (eq. 21)."""
+    """Lemma 6 as proved (eq. 21), with σ'² for 1_ji of a leaky ReLU."""
     check_snapshot(s)
     return lower_bound_with(s, s.min_over_examples(s.norms) ** 2)
 
 
 def curvature_upper_bound(s: Snapshot) -> Scalar:
-    """Lemma 6 as proved (eq. 19, 20; the last line of eq. 22)."""
+    """Lemma 6 as proved (eq. 19, 20; the last line of eq. 22), with σ'² for 1_ji of a
+    leaky ReLU."""
     check_snapshot(s)
     return upper_bound_with(s, s.max_over_examples(s.norms) ** 2)
 
@@ -153,8 +162,10 @@ def proved_rate_constant(norms: Examples, targets: Examples) -> Scalar:
 
 
 def curvature_floor(s: Snapshot) -> Scalar:
-    """Eq. 6, the right-hand side: (C/n) min_i |1 − r_i/y_i|, for Assumptions 1, 2."""
-    check_snapshot(s)
+    """Eq. 6, the right-hand side: (C/n) min_i |1 − r_i/y_i|, for Assumptions 1, 2.
+
+    Raises a ValueError for a leaky ReLU."""
+    check_relu(s, "eq. 6")
     constant = _rate(
         s.min_over_examples(s.norms),
         s.max_over_examples(s.norms),

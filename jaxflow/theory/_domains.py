@@ -24,6 +24,18 @@ def check_snapshot(s: Any) -> None:
     check_kind("s", s, Snapshot, "jaxflow.Snapshot.of(data, network)")
 
 
+def check_relu(s: Snapshot, statement: str) -> None:
+    """Raises a ValueError where a statement is asked about that is not true of a leaky
+    ReLU."""
+    check_snapshot(s)
+    if s.problem.slope is not None:
+        raise ValueError(
+            f"{statement} is a statement about ReLU networks, but this network has a "
+            "negative_slope. The bounds of Lemma 6, curvature_lower_bound and "
+            "curvature_upper_bound, hold for both."
+        )
+
+
 def check_sizes(**named: Any) -> None:
     """Numbers that are positive and finite, of shapes that fit together."""
     for name, value in named.items():

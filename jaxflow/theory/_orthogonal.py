@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 from .._checks import as_float_array, check_between, check_positive
 from .._snapshot import Snapshot
 from .._types import ArrayLike, Examples, Neurons, Number, Scalar
-from ._domains import check_recorded, check_sizes, check_snapshot
+from ._domains import check_recorded, check_relu, check_sizes
 
 
 def extinction_time(s: Snapshot) -> Scalar:
@@ -26,8 +26,10 @@ def extinction_time(s: Snapshot) -> Scalar:
 
     `s` is that at t = 0, with orthogonal inputs and Assumption 1 with strict
     inequality, in a dimension so large that no |r_i| halves before t_n.
+
+    Raises a ValueError for a leaky ReLU, where no pair ever switches off.
     """
-    check_snapshot(s)
+    check_relu(s, "Lemma 7")
     return extinction_with(s, jnp.sqrt(s.balance))
 
 
@@ -51,8 +53,10 @@ def ceiling_constant(s: Snapshot) -> Scalar:
       ‖w_j‖² that is not on active examples: eq. 49 has ρ_j = 0, but it is nearly all
       of ‖w_j‖² in high dimension, and it never moves;
     - 12 (C_x⁺)² C_y⁺/C_x⁻.
+
+    Raises a ValueError for a leaky ReLU.
     """
-    check_snapshot(s)
+    check_relu(s, "Proposition 1")
     lengths = jnp.where(s.present, s.norms, 1)
     coordinates = jax.nn.relu(s.preactivations) / lengths[None, :]
     idle = s.squared_norms - jnp.sum(coordinates**2, axis=1)
@@ -68,8 +72,10 @@ def ceiling_with(s: Snapshot, first: Scalar, sizes: Neurons) -> Scalar:
 
 
 def curvature_ceiling(s: Snapshot, constant: Number) -> Scalar:
-    """Eq. 8, the right-hand side: C √(p/n) max_i |1 − r_i/y_i| + C/n, for t ≥ C n."""
-    check_snapshot(s)
+    """Eq. 8, the right-hand side: C √(p/n) max_i |1 − r_i/y_i| + C/n, for t ≥ C n.
+
+    Raises a ValueError for a leaky ReLU."""
+    check_relu(s, "Proposition 1")
     check_positive("constant", constant, strictly=False)
     n, p = s.n, s.p
     return jnp.asarray(constant) * (

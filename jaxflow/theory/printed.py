@@ -25,7 +25,7 @@ from ._clt import (
 )
 from ._collapse import CollapseRange, as_preactivations, range_above
 from ._curvature_bounds import lower_bound_with, rate_constant, upper_bound_with
-from ._domains import check_sizes, check_snapshot, check_width_of
+from ._domains import check_relu, check_sizes, check_snapshot, check_width_of
 from ._groups import GroupFlow, number_of_pairs
 from ._orthogonal import (
     GroupBounds,
@@ -86,13 +86,13 @@ def orthogonal_deviation(data: Dataset, moments: NeuronMoments) -> Scalar:
 
 def extinction_time(s: Snapshot) -> Scalar:
     """t_n as Lemma 7 prints it, with C_j² in place of C_j."""
-    check_snapshot(s)
+    check_relu(s, "Lemma 7")
     return extinction_with(s, s.balance)
 
 
 def ceiling_constant(s: Snapshot) -> Scalar:
     """C of Proposition 1 as eq. 51 prints it; of its free index i, the largest."""
-    check_snapshot(s)
+    check_relu(s, "Proposition 1")
     first = largest_time(s, s.balance)
     return ceiling_with(s, 2 * first, s.balance)
 
