@@ -1,6 +1,7 @@
 """`simulate`: one trajectory of one network."""
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,11 +18,12 @@ from ._observables import OBSERVABLES, Observable
 from ._problem.dataset import Dataset
 from ._problem.network import Network, check_fit
 from ._problem.padding import pad
+from ._problem.rates import Rates, as_rates
 from ._problem.run_problem import Problem, counts, to_run_coordinates
 from ._snapshot import Snapshot, Start, cut
 from ._solution import Results, Solution, Stats
 from ._stops import AbstractStop, Stops
-from ._types import ArrayLike, Neurons, Pairs, Scalar, Weights
+from ._types import ArrayLike, LayerRates, Neurons, Pairs, Scalar, Weights
 from ._xla import compiled, compiled_separately, nans_are_meant
 
 
@@ -33,6 +35,7 @@ def simulate(
     times: ArrayLike,
     stop: Stops = (),
     observe: Mapping[str, Observable] = OBSERVABLES,
+    rates: LayerRates = (1.0, 1.0),
 ) -> Solution:
     """Trains one network on one dataset from t = 0 through the given times.
 
@@ -55,6 +58,14 @@ def simulate(
       tuple of them. None, or an empty tuple, for no such condition.
     - `observe`: name → function of a `Snapshot`, evaluated at `times`. By default all
       of `OBSERVABLES`; pass `{}` for the loss and the two curvatures alone.
+    - `rates`: (rate_w, rate_a), the rates of the two layers, ≥ 0:
+      d/dt w = −rate_w p ∂L/∂w and d/dt a = −rate_a p ∂L/∂a, in flow and in descent,
+      where they multiply the learning rate. (1.0, 0.0) trains w alone, (0.0, 1.0) a
+      alone. All that is recorded is of that flow: `curvature` is its −L'/L, the
+      tangent kernel that of its r' = −M r, sharpness the largest eigenvalue of
+      √R p∇²L √R, below 2 over which the learning rate is stable, and the balance is
+      a_j²/rate_a − ‖w_j‖²/rate_w, NaN where a rate is 0. Functions of (data, network),
+      such as `tangent_kernel`, are at rates 1.
 
     **Returns:** a `Solution`. How a run ended is a code in it, `sol.result`; a run that
     diverges raises nothing. Nor does one that ends early where `jax_debug_nans` is set:
@@ -64,10 +75,11 @@ def simulate(
 
     Of what it can be differentiated by which method: docs/gradients.md.
 
-    **Raises:** a ValueError, before anything is compiled, when shapes do not fit or
-    `times` are not increasing non-negative numbers. Inside `jax.jit`, where numbers are
-    not known, bad times, a bad learning rate or a bad tolerance are an outcome,
-    `Results.bad_times`, and all numbers NaN.
+    **Raises:** a ValueError, before anything is compiled, when shapes do not fit,
+    `times` are not increasing non-negative numbers, `rates` are not two numbers ≥ 0 of
+    which one is positive, or an optimizer is to run at other rates than 1. Inside
+    `jax.jit`, where numbers are not known, bad times, bad rates, a bad learning rate or
+    a bad tolerance are an outcome, `Results.bad_times`, and all numbers NaN.
     """
     check_fit(data, network)
     check_kind("method", method, AbstractMethod, "jaxflow.GradientFlow(rtol=1e-6)")
@@ -78,14 +90,16 @@ def simulate(
     data, network = jax.tree.map(
         lambda leaf: leaf.astype(dtype), (data, network), is_leaf=eqx.is_array
     )
-    dynamics = Dynamics(method, stops)
+    dynamics = Dynamics(method, stops, as_rates(rates))
     rest = (observers, *counts(data, network))
     with nans_are_meant(), _no_forward_mode(method):
-        if is_concrete(times, *jax.tree.leaves(method)):
+        if is_concrete(times, *jax.tree.leaves((method, dynamics.rates))):
             return _simulate(data, network, dynamics, times, *rest)
         # Values are not known yet: where they turn out to be bad, a run of no duration.
         good = jnp.all(jnp.isfinite(times)) & (times[0] >= 0)
         good &= jnp.all(jnp.diff(times) > 0) & method.admits(times)
+        if dynamics.rates is not None:
+            good &= dynamics.rates.admissible
         times = jnp.where(good, times, 0)
         return _where(good, _simulate(data, network, dynamics, times, *rest))
 
@@ -263,6 +277,14 @@ class Dynamics(eqx.Module):
 
     method: AbstractMethod
     stops: tuple[AbstractStop, ...]
+    rates: Rates | None = None
+
+    def moving(self, problem: Problem) -> Problem:
+        """The problem at the rates of this run."""
+        if self.rates is None:
+            return problem
+        rates = self.rates.astype(problem.targets.dtype)
+        return dataclasses.replace(problem, rates=rates)
 
 
 class Given(eqx.Module):
@@ -310,14 +332,15 @@ def drive(
 
     `given`: what observables are to see in place of the padded problem.
     """
-    problem, state = run.problem, (run.problem, run.weights, run.a)
+    problem = dynamics.moving(run.problem)
+    state = (problem, run.weights, run.a)
     loss = compiled_separately(Problem.loss_at, *state)
     if given is None:
         start = Start.of(None, None, *state, loss)
     else:
-        origin = (given.problem, given.weights, given.a)
+        origin = (dynamics.moving(given.problem), given.weights, given.a)
         start = Start.of(given.data, given.network, *origin, loss)
-    view = None if given is None else given.problem
+    view = None if given is None else dynamics.moving(given.problem)
     recorder = Recorder(problem, start, observers, view)
     end = dynamics.method.run(*state, run.times, dynamics.stops, recorder)
     # Some roundings of slack: a recorded time and the clock may differ by them.

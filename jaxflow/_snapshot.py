@@ -60,9 +60,21 @@ class Start(eqx.Module):
             data=data,
             network=network,
             loss=loss,
-            balance=a**2 - problem.squared_norms(weights),
+            balance=balanced(problem, a**2, problem.squared_norms(weights)),
             interaction=jnp.asarray(found, problem.inputs.dtype),
         )
+
+
+def balanced(problem: Problem, squares: Neurons, norms: Neurons) -> Neurons:
+    """a_j² − ‖w_j‖², (p,); where w and a have rates of their own
+    a_j²/rate_a − ‖w_j‖²/rate_w, and NaN where one of them is 0."""
+    if problem.rates is None:
+        return squares - norms
+    return _over(squares, problem.rates.a) - _over(norms, problem.rates.w)
+
+
+def _over(values: Neurons, rate: Scalar) -> Neurons:
+    return jnp.where(rate > 0, values / jnp.where(rate > 0, rate, 1), jnp.nan)
 
 
 class Snapshot(eqx.Module):
@@ -245,7 +257,8 @@ class Snapshot(eqx.Module):
 
     @property
     def curvature(self) -> Scalar:
-        """μ = p‖∇L‖²/L = −L'/L (eq. 5), from the gradient itself."""
+        """μ = p‖∇L‖²/L = −L'/L (eq. 5), from the gradient itself; in a run at `rates`
+        (rate_w p‖∂L/∂w‖² + rate_a p‖∂L/∂a‖²)/L, which is −L'/L there."""
         z, gates = self.preactivations, self.multipliers
         activations = self.problem.activations(z)
         gates = self.problem.derivatives(z) if gates is None else gates
@@ -274,16 +287,23 @@ class Snapshot(eqx.Module):
 
     @property
     def balance(self) -> Neurons:
-        """a_j² − ‖w_j‖², shape (p,): constant along the flow (Lemma 1)."""
-        return self.a**2 - self.squared_norms
+        """a_j² − ‖w_j‖², shape (p,): constant along the flow (Lemma 1); in a run at
+        `rates` a_j²/rate_a − ‖w_j‖²/rate_w, NaN where a rate is 0."""
+        return balanced(self.problem, self.a**2, self.squared_norms)
 
     @property
     def balance_drift(self) -> Scalar:
-        """max_j |Δ(a_j² − ‖w_j‖²)| / (a_j² + ‖w_j‖²): zero for the flow (Lemma 1)."""
-        squares, norms = self.a**2, self.squared_norms
+        """max_j |Δ(a_j² − ‖w_j‖²)| / (a_j² + ‖w_j‖²): zero for the flow (Lemma 1). In a
+        run at `rates` each square over its rate, and NaN where a rate is 0."""
+        squares, norms, rates = self.a**2, self.squared_norms, self.problem.rates
+        if rates is not None:
+            squares, norms = _over(squares, rates.a), _over(norms, rates.w)
         drift = jnp.abs(squares - norms - self.start.balance)
         size = squares + norms
-        return jnp.max(jnp.where(size > 0, drift / jnp.where(size > 0, size, 1), 0))
+        shares = jnp.where(size > 0, drift / jnp.where(size > 0, size, 1), 0)
+        if rates is None:
+            return jnp.max(shares)
+        return jnp.where((rates.w > 0) & (rates.a > 0), jnp.max(shares), jnp.nan)
 
 
 def cut(problem: Problem, snapshot: Snapshot) -> Snapshot:

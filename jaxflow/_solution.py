@@ -103,9 +103,10 @@ class Solution(eqx.Module):
       `rejected_steps`, `kink_crossings` (pairs that changed their activation, counted
       between consecutive accepted steps), `loss_increases` (steps that raised the
       loss by more than rounding: none of a flow does), `balance_drift` (of
-      a_j² − ‖w_j‖², relative, at the end). `EventFlow` adds `sliding_share` (pairs that
-      slide along their kinks at the end, as a share of all n p), `origin_passes` (how
-      often a w_j came to zero) and `forks`, see there. `FilippovFlow` (by
+      a_j² − ‖w_j‖², relative, at the end; NaN where one layer is not trained).
+      `EventFlow` adds `sliding_share` (pairs that slide along their kinks at the end,
+      as a share of all n p), `origin_passes` (how often a w_j came to zero) and
+      `forks`, see there. `FilippovFlow` (by
       `GradientFlow()` on correlated inputs too) adds `sliding_share`,
       `multiplier_residual` (how far the multipliers of a step were from solving their
       equations, as a share of the largest push on a pair of the neuron, at most),

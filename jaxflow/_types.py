@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     # One number, or numbers that broadcast.
     Number: TypeAlias = float | np.number | np.ndarray | Array
+    # The rates of w and a.
+    LayerRates: TypeAlias = tuple[Number, Number] | Array
     # An array of any library, or nested lists of numbers.
     ArrayLike: TypeAlias = numpy.typing.ArrayLike
     # Several arrays, of different lengths perhaps.
@@ -44,4 +46,4 @@ if TYPE_CHECKING:
     Devices: TypeAlias = Sequence[jax.Device]
 else:
     Devices = Any
-    Number = ArrayLike = Arrays = Counts = DTypeLike = Names = Any
+    Number = LayerRates = ArrayLike = Arrays = Counts = DTypeLike = Names = Any

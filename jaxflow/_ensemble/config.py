@@ -53,8 +53,8 @@ PACKAGES = ("jax", "jaxlib", "jaxflow")
 class Configuration:
     """What decides what a run is, but not which runs there are.
 
-    - `laws`: as `sample_problem` takes them, by its names; with the size of the bias
-      and the negative slope.
+    - `laws`: as `sample_problem` takes them, by its names; with the size of the bias,
+      the negative slope, and the rates of the layers.
     - `methods`: as they run here, lean.
     - `cells`, `seeds`, `draw`: the plan, and (cell, seed) -> (data, network).
     """
@@ -82,8 +82,8 @@ class Configuration:
         named = {
             name: known[name].get(law, law) if isinstance(law, str) else law
             for name, law in laws.items()
-            # Folders without a bias or a slope do not mention it.
-            if name not in ("bias", "negative_slope") or law
+            # Folders without a bias, a slope or rates do not mention them.
+            if name not in ("bias", "negative_slope", "rates") or law
         }
         self.settings: dict[str, Any] = {
             "key": describe(jax.random.key_data(key)),

@@ -31,6 +31,7 @@ from jaxtyping import Array
 from .._methods.base import AbstractMethod
 from .._problem.dataset import Dataset
 from .._problem.network import Network
+from .._problem.rates import Rates
 from .._problem.run_problem import counts
 from .._simulate import Dynamics, Observers, Run, drive, make_run
 from .._stops import AbstractStop
@@ -107,7 +108,10 @@ class Work(eqx.Module):
 
     @classmethod
     def of_methods(
-        cls, methods: Mapping[str, AbstractMethod], stops: tuple[AbstractStop, ...]
+        cls,
+        methods: Mapping[str, AbstractMethod],
+        stops: tuple[AbstractStop, ...],
+        rates: Rates | None = None,
     ) -> dict[str, "Work"]:
         """The work of each of an ensemble's methods."""
         declared: dict[str, type[float] | type[int]] = {}
@@ -115,7 +119,7 @@ class Work(eqx.Module):
             declared.update(method.statistics)
         names = tuple((name, declared[name]) for name in sorted(declared))
         return {
-            label: cls(Dynamics(method.lean(), stops), names)
+            label: cls(Dynamics(method.lean(), stops, rates), names)
             for label, method in methods.items()
         }
 

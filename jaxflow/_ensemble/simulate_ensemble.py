@@ -15,6 +15,7 @@ from .._observables import Observable
 from .._problem.dataset import Dataset
 from .._problem.inputs import AbstractInputs
 from .._problem.network import Network
+from .._problem.rates import check_rates
 from .._sampling.fixed import (
     cast_fixed,
     fixed_inputs,
@@ -28,7 +29,7 @@ from .._sampling.problem import check_bias, check_laws, check_slope, sample_prob
 from .._sampling.targets import TargetLaw
 from .._simulate import check_observers, check_stops
 from .._stops import Stops
-from .._types import ArrayLike, Counts, Devices, DTypeLike, Names, Number
+from .._types import ArrayLike, Counts, Devices, DTypeLike, LayerRates, Names, Number
 from ..records._chunk import optional
 from .batches import Batcher, total_work
 from .config import Configuration, check_accept, config_of
@@ -73,6 +74,7 @@ def simulate_ensemble(
     init: str | InitLaw = "gaussian",
     bias: float = 0.0,
     negative_slope: Number = 0.0,
+    rates: LayerRates = (1.0, 1.0),
     epsilon: float = 0.05,
     dtype: DTypeLike | None = None,
     grid: str = "product",
@@ -123,8 +125,8 @@ def simulate_ensemble(
 
     **What of each run:**
 
-    - `times`, `stop`: see `simulate`. `times` may be a function of (n, d, p) that
-      returns the times of those runs, the same number for all.
+    - `times`, `stop`, `rates`: see `simulate`. `times` may be a function of (n, d, p)
+      that returns the times of those runs, the same number for all.
     - `observe`: see `simulate`; nothing by default. Here observables see arrays that
       are padded with zero examples and neurons: sum and divide by `s.problem.n` or
       `s.problem.p` rather than take means, and mind `s.present`. Each must have one
@@ -189,6 +191,7 @@ def simulate_ensemble(
     check_laws(inputs, targets, init)
     check_bias(bias)
     check_slope(negative_slope)
+    own_rates = check_rates(rates)
     n, d = sizes_of(inputs, targets, n, d)
     dtype = float_dtype(given_dtype(inputs, targets) if dtype is None else dtype)
     # Compared and drawn in the precision of the runs.
@@ -224,7 +227,7 @@ def simulate_ensemble(
         return sample_problem(own, **sizes, **laws, dtype=dtype)  # type: ignore[arg-type]
 
     compiled = program(observers, mesh, lockstep)
-    works = Work.of_methods(methods, stops)
+    works = Work.of_methods(methods, stops, own_rates)
     memory = memory or available_bytes(mesh)
     workers = cores() if on_cpu and mesh.size == 1 and not lockstep else 1
     checks = PlanChecks(
@@ -241,7 +244,7 @@ def simulate_ensemble(
     configuration = Configuration(
         key,
         dtype,
-        laws,
+        {**laws, "rates": None if own_rates is None else [own_rates.w, own_rates.a]},
         {label: one.lean() for label, one in methods.items()},
         stops,
         dict(observe),

@@ -137,7 +137,8 @@ class AbstractDiffraxFlow(AbstractMethod):
             rtol = self.rtol.astype(dtype)
             allowed = (OVERESTIMATE if kinks.exact else AT_KINKS) * rtol
             measure = StepError.at_start(problem, weights, a, allowed)
-            controller = ErrorControl(rtol, rtol * jnp.max(measure.sizes(a)))
+            sizes = measure.sizes(problem, weights, a)
+            controller = ErrorControl(rtol, rtol * jnp.max(sizes))
             if first_step is None:
                 first_step = measure.first_step(problem, weights, a, times[-1])
         eps = float(jnp.finfo(dtype).eps)

@@ -65,8 +65,11 @@ def at_rest(
     rounding = RESTING * eps / problem.n
     pull = rounding * jnp.linalg.norm(terms * problem.inputs.norms)
     moved = jnp.sqrt(problem.inputs.adjoint_squared_norms(field.cotangent))
-    still = moved <= jnp.abs(a) * pull
-    still &= jnp.abs(field.a_velocity) <= rounding * jnp.sqrt(product(on**2, terms**2))
+    # A layer that is not trained is at rest: both sides are 0 at a rate of 0.
+    still = problem.at_rate_w(moved) <= problem.at_rate_w(jnp.abs(a) * pull)
+    noise = rounding * jnp.sqrt(product(on**2, terms**2))
+    moved = jnp.abs(field.a_velocity)
+    still &= problem.at_rate_a(moved) <= problem.at_rate_a(noise)
     least = LEFT_ROUNDINGS * eps * jnp.linalg.norm(terms)
     left = jnp.linalg.norm(field.residuals) > least
     return jnp.all(still) & (left | ~jnp.any(on > 0))

@@ -121,7 +121,7 @@ def two_forces(
     def force(mask: Bool[Array, " n"]) -> Pairs:
         active = gated(pushes, mask, kinks.slope)
         total = jnp.zeros_like(pushes).at[kinks.first].add(active)
-        return (a / problem.n)[:, None] * total[None, :]
+        return (problem.at_rate_w(a) / problem.n)[:, None] * total[None, :]
 
     return force(kinks.lengths > 0), force(kinks.lengths < 0)
 
@@ -151,7 +151,7 @@ def field(
         residuals=r,
         forces=forces,
         speeds=product(forces, kinks.cosines),
-        a_velocity=product(on, r) / problem.n,
+        a_velocity=problem.at_rate_a(product(on, r)) / problem.n,
         multipliers=jnp.where(jumps == 0, 0, (forces - below) / safe),
         jumps=jumps,
     )

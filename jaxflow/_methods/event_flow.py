@@ -506,8 +506,9 @@ class _Stepper(AbstractStepper):
         rounding = jnp.maximum(RESTING * jnp.finfo(a.dtype).eps, _AT_REST)
         rounding = rounding / self.problem.n
         forces = rounding * jnp.abs(a) * jnp.sum(r * jnp.abs(self.kinks.lengths))
-        still = size_of(point.forces, self.kinks) <= forces
-        still &= jnp.abs(point.a_velocity) <= rounding * product(jnp.abs(on), r)
+        still = size_of(point.forces, self.kinks) <= self.problem.at_rate_w(forces)
+        noise = self.problem.at_rate_a(rounding * product(jnp.abs(on), r))
+        still &= jnp.abs(point.a_velocity) <= noise
         # A loss on its way to zero ends as exhausted.
         least = jnp.maximum(LEFT_ROUNDINGS * jnp.finfo(a.dtype).eps, _LEFT)
         left = jnp.linalg.norm(point.residuals) > least * jnp.linalg.norm(r)
@@ -566,7 +567,13 @@ class _Stepper(AbstractStepper):
     def curvature(self, point: Point) -> Scalar:
         """μ = p‖∇L‖²/L: the velocity is −p∇L, so p‖∇L‖² is its ‖·‖²/p."""
         square = jnp.sum(size_of(point.forces, self.kinks) ** 2)
-        square += jnp.sum(point.a_velocity**2)
+        of_a = jnp.sum(point.a_velocity**2)
+        rates = self.problem.rates
+        if rates is not None:
+            # A velocity has its rate once, its square twice.
+            square = square / jnp.where(rates.w > 0, rates.w, 1)
+            of_a = of_a / jnp.where(rates.a > 0, rates.a, 1)
+        square += of_a
         loss = self.problem.loss(point.residuals)
         safe = jnp.where(loss == 0, 1, loss)
         return jnp.where(loss == 0, 0, square / (self.problem.p * safe))

@@ -197,11 +197,12 @@ class _Stepper(AbstractStepper):
     def _moves(self, place: Place) -> Scalar:
         """How fast anything changes by its own size, or did: the tangent kernel, which
         a small network does not see yet, and the growth of its neurons."""
+        scheme = self.scheme
         grows = [
-            self.scheme.largest_share(velocity, place.a)
+            scheme.largest_share(velocity, place.weights, place.a)
             for velocity in (place.velocity, place.older_velocity)
         ]
-        return jnp.maximum(self.scheme.fastest_rate(place), jnp.maximum(*grows))
+        return jnp.maximum(scheme.fastest_rate(place), jnp.maximum(*grows))
 
     def step(self, state: _State, mark: Array) -> _State:
         """Proposes a step towards `mark`, takes it or not, and chooses the next."""

@@ -136,7 +136,8 @@ class Scheme(eqx.Module):
         z = problem.inputs.preactivations(weights)
         derivatives = problem.derivatives(z)
         field = problem.field_through(problem.activations(z), derivatives, a)
-        velocity = self.interactions.image(field.cotangent)
+        velocity = self.interactions.image(problem.at_rate_w(field.cotangent))
+        a_velocity = problem.at_rate_a(field.a_velocity)
         gates = derivatives.astype(z.dtype)
         zero, none = jnp.zeros((), a.dtype), jnp.int32(0)
         place = Place(
@@ -147,8 +148,8 @@ class Scheme(eqx.Module):
             residuals=field.residuals,
             velocity=velocity,
             older_velocity=velocity,
-            a_velocity=field.a_velocity,
-            older_a_velocity=field.a_velocity,
+            a_velocity=a_velocity,
+            older_a_velocity=a_velocity,
             mean_residuals=field.residuals,
             multipliers=gates,
             outliers=self.stiff.start(z, a, gates),
@@ -186,7 +187,7 @@ class Scheme(eqx.Module):
         mean = previous + self.stiff.damped(
             place.outliers, place.multipliers, a, h, r_mid - previous
         )
-        gain = (a_mid / n)[:, None] * mean[None, :]
+        gain = (problem.at_rate_w(a_mid) / n)[:, None] * mean[None, :]
         predicted = gain * place.multipliers
         masks = coupled_masks(
             self.interactions,
@@ -206,15 +207,17 @@ class Scheme(eqx.Module):
         moved = h * problem.inputs.adjoint(cotangent)
         pulls = multipliers * mean[None, :]
         shift = problem.inputs.projections_of_change(moved)
-        now = jnp.sum(pulls * z, axis=1) / n
-        bent = jnp.sum(pulls * shift, axis=1) / n
-        ratio = (2 * a + h * now) / _nonzero(2 * a_mid - 0.5 * h * bent)
+        now, bent = jnp.sum(pulls * z, axis=1) / n, jnp.sum(pulls * shift, axis=1) / n
+        ratio = (2 * a + h * problem.at_rate_a(now)) / _nonzero(
+            2 * a_mid - 0.5 * h * problem.at_rate_a(bent)
+        )
         # Where a_j comes to zero there is nothing to correct.
         ratio = jnp.where(jnp.abs(ratio - 1) < _CORRECTED, ratio, 1)
-        cotangent = ratio[:, None] * cotangent
         weights = place.weights + ratio[:, None] * moved
-        z_new = self._without_rounding(problem.inputs.preactivations(weights), a)
-        a_velocity = now + 0.5 * ratio * bent
+        z_new = problem.inputs.preactivations(weights)
+        z_new = self._without_rounding(z_new, place.weights, a)
+        slope = now + 0.5 * ratio * bent
+        a_velocity = problem.at_rate_a(slope)
         a_new = a + h * a_velocity
         velocity = (z_new - z) / h
         ahead = z + h * (v1 + (h + h1) / history * change)
@@ -222,20 +225,36 @@ class Scheme(eqx.Module):
         missed = mean_activation(
             problem.activations(ahead) - problem.activations(z_new), a_new, problem.p
         )
+        if problem.rates is not None:
+            # The extrapolation of z says nothing of a, which may be all that moves.
+            a_ahead = a + h * (place.a_velocity + (h + h1) / history * a_change)
+            on = problem.activations(z_new)
+            missed += mean_activation(on, a_ahead - a_new, problem.p)
         excess = jnp.linalg.norm(missed) - self.rounding(sums)
         tiny = jnp.finfo(h.dtype).tiny
         size = jnp.maximum(jnp.linalg.norm(r), tiny)
         error = _ERROR_SHARE * jnp.maximum(excess, 0) / size
-        each = _ERROR_SHARE * self.largest_share(ahead - z_new, a_new)
+        each = _ERROR_SHARE * self.largest_share(ahead - z_new, weights, a_new)
+        if problem.rates is not None:
+            inverse = self._inverse(self.sizes.sizes(problem, weights, a_new))
+            of_a = jnp.max(jnp.abs(a_ahead - a_new) * inverse)
+            each = jnp.maximum(each, _ERROR_SHARE * of_a)
         error = jnp.maximum(error, each)
         error = jnp.where(jnp.all(jnp.isfinite(r_new)), error, jnp.inf)
 
         before, after = place.loss, problem.loss(r_new)
         # p‖∇L‖²/L over the step: ‖Σ_i c_i x_i‖² = c·Kc, and Kc is the velocity of z.
-        squares = jnp.sum(cotangent * velocity) + jnp.sum(a_velocity**2)
+        # Of the gradient each part is at its rate once.
+        if problem.rates is None:
+            squares = jnp.sum(ratio[:, None] * cotangent * velocity)
+            squares += jnp.sum(a_velocity**2)
+        else:
+            own = (ratio * a_mid / n)[:, None] * pulls
+            squares = jnp.sum(own * velocity) + jnp.sum(a_velocity * slope)
         curvature = squares / (problem.p * jnp.sqrt(before) * jnp.sqrt(after))
         rises = rising(problem, r, r_new, sums)
-        doubt = jnp.max(masks.doubt * self._inverse(self.sizes.sizes(a_new)))
+        sizes = self.sizes.sizes(problem, weights, a_new)
+        doubt = jnp.max(masks.doubt * self._inverse(sizes))
         slid = between(place.multipliers, problem.slope)
         # Pairs that slide are repelled once a_j has changed its sign: nothing tells to
         # which side.
@@ -311,10 +330,11 @@ class Scheme(eqx.Module):
             overflow=jnp.maximum(report.overflow, masks.overflow),
         )
 
-    def _without_rounding(self, z: Pairs, a: Neurons) -> Pairs:
+    def _without_rounding(self, z: Pairs, weights: Weights, a: Neurons) -> Pairs:
         """Zero where a preactivation is only rounding: σ'(0) = 0, and a neuron that
         comes to its last kink and is dead must not be brought to life by its sign."""
-        sizes, norms = self.sizes.sizes(a), self.problem.inputs.norms
+        sizes = self.sizes.sizes(self.problem, weights, a)
+        norms = self.problem.inputs.norms
         least = _ROUNDINGS * jnp.finfo(z.dtype).eps * sizes[:, None] * norms[None, :]
         return jnp.where(jnp.abs(z) <= least, 0, z)
 
@@ -343,10 +363,11 @@ class Scheme(eqx.Module):
         slope = self.problem.slope
         return values if slope is None else slope + (1 - slope) * values
 
-    def largest_share(self, change: Pairs, a: Neurons) -> Scalar:
+    def largest_share(self, change: Pairs, weights: Weights, a: Neurons) -> Scalar:
         """The change of z_j, (p, n), relative to the most that a neuron of the size of
         (w_j, a_j) may have; of the neuron for which it is largest."""
-        most = self.sizes.sizes(a) * jnp.sqrt(self.stiff.values[-1])
+        sizes = self.sizes.sizes(self.problem, weights, a)
+        most = sizes * jnp.sqrt(self.stiff.values[-1])
         # Squares of 1e-20 are zero in float32.
         shares = change * self._inverse(most)[:, None]
         return jnp.max(jnp.linalg.norm(shares, axis=1))

@@ -88,9 +88,11 @@ class HeldStep(eqx.Module):
             for factor, stage in zip(factors, stages, strict=True)
             if not (isinstance(factor, np.floating) and factor == 0)
         ]
-        pushes = [share / self.problem.n * stage.a for share, stage in used]
+        at_rate_w = self.problem.at_rate_w
+        pushes = [at_rate_w(share / self.problem.n * stage.a) for share, stage in used]
         r = [self.problem.inputs.scaled(stage.r) for _, stage in used]
         a = sum((share * stage.a_velocity for share, stage in used), 0 * self.a)
+        a = self.problem.at_rate_a(a)
         if len(used) < _FEW:
             outer = [u[:, None] * v[None, :] for u, v in zip(pushes, r, strict=True)]
             cotangent = sum(outer[1:], outer[0])

@@ -120,6 +120,12 @@ class GradientDescent(AbstractMethod):
         stops: tuple[AbstractStop, ...],
         record: Recorder,
     ) -> Trajectory:
+        if self.optimizer is not None and problem.rates is not None:
+            raise ValueError(
+                "rates are those of the flow and of plain descent, but an optimizer "
+                "has rates of its own: leave rates= out, and give each layer its own "
+                "by optax.multi_transform."
+            )
         stepper = _Stepper(
             problem=problem,
             stops=stops,

@@ -258,6 +258,7 @@ def _close(
     weights, a = y
     last = step.stage(weights, a) if reuses else None
     r = step.residuals(weights, a) if last is None else last.r
+    length = step.length / problem.n
     ends = Step(
         before=step.weights,
         after=weights,
@@ -265,10 +266,10 @@ def _close(
         a=a,
         r_before=r_before,
         r=r,
-        length=step.length / problem.n,
+        length=problem.at_rate_w(length),
     )
     if tableau is not None and isinstance(step.kinks, AbstractHolding):
-        kinks, rate = step.kinks, 0.5 * (r_before + r) * ends.length
+        kinks, rate = step.kinks, problem.at_rate_a(0.5 * (r_before + r) * length)
 
         def missed() -> Neurons:
             bends = kinks.bends(ends, step.pattern)

@@ -62,7 +62,7 @@ class AbstractPattern(eqx.Module):
 
 class Step(eqx.Module):
     """The two ends of a step: stored weights, second layer, residuals, and its length
-    over n."""
+    over n, times the rate of w."""
 
     before: Weights
     after: Weights

@@ -125,7 +125,7 @@ class StepError(eqx.Module):
 
     - `allowed`: how large an error may be.
     - `excess`: √(‖w_j‖² − a_j²) or 0, which the flow conserves (Lemma 1), so that the
-      size of a neuron follows from a_j.
+      size of a neuron follows from a_j. Not where the layers have rates of their own.
     """
 
     allowed: Scalar
@@ -160,9 +160,12 @@ class StepError(eqx.Module):
         fit = miss / jnp.where(wanted > 0, wanted, 1)
         return jnp.maximum(each / self.allowed, fit), sums
 
-    def sizes(self, a: Neurons) -> Neurons:
+    def sizes(self, problem: Problem, weights: Weights, a: Neurons) -> Neurons:
         """max(‖w_j‖, |a_j|)."""
-        return _hypotenuse(jnp.abs(a), self.excess)
+        if problem.rates is None:
+            return _hypotenuse(jnp.abs(a), self.excess)
+        squares = jnp.maximum(problem.squared_norms(weights), 0)
+        return jnp.maximum(jnp.sqrt(squares), jnp.abs(a))
 
     def first_step(
         self, problem: Problem, weights: Weights, a: Neurons, last: Scalar
@@ -182,7 +185,7 @@ class StepError(eqx.Module):
     ) -> tuple[Scalar, Scalar, Examples]:
         """The largest change of a neuron over its size, ‖change of h‖, and
         Σ_j |a_j| (z_j)_+/p, whose rounding is that of h."""
-        size = self.sizes(a)
+        size = self.sizes(problem, weights, a)
         moving = size > 0
         share = jnp.where(moving, 1 / jnp.where(moving, size, 1), 0)
         squares, change_of_h, sums = written_to_memory(

@@ -112,10 +112,11 @@ class StiffModes(eqx.Module):
     def _rest_times(self, v: Examples, z: Pairs, a: Neurons, gates: Pairs) -> Examples:
         """(M − cK) v."""
         inputs, n, p = self.problem.inputs, self.problem.n, self.problem.p
-        pushed = (a**2)[:, None] * gates * v[None, :]
+        pushed = self.problem.at_rate_w(a**2)[:, None] * gates * v[None, :]
         back = gates * inputs.projections_of_change(inputs.adjoint(pushed))
         on = self.problem.activations(z)
-        whole = (jnp.sum(back, axis=0) + product(product(on, v), on)) / (n * p)
+        second = self.problem.at_rate_a(product(on, v))
+        whole = (jnp.sum(back, axis=0) + product(second, on)) / (n * p)
         values = self._coefficient(gates, a) * self.values
         return whole - product(self.vectors, values * product(self.vectors.T, v))
 
@@ -130,7 +131,7 @@ class StiffModes(eqx.Module):
             gates = jnp.where(self.problem.inputs.norms > 0, gates, 0)
             both = jnp.sum(gates, axis=1) ** 2 - jnp.sum(gates**2, axis=1)
             both = both / (n * jnp.maximum(n - 1, 1))
-        return jnp.sum(a**2 * both) / (n * p)
+        return self.problem.at_rate_w(jnp.sum(a**2 * both)) / (n * p)
 
     def _mean_square(self, a: Neurons) -> Scalar:
         return jnp.sum(a**2) / self.problem.p

@@ -5,6 +5,7 @@
 - `tangent_kernel.py`: the operator that rules the end of a run, and its extremes.
 - `sharpness.py`: the largest eigenvalue of the Hessian of the loss, beside it.
 - `network.py`: the network, its loss and its velocity. `activation.py`: its σ.
+- `rates.py`: the rates at which its two layers are trained.
 - `run_problem.py`: the same as a run holds it: user coordinates ⇄ run coordinates.
 - `padding.py`, `size_buckets.py`: the sizes at which a run is computed.
 """

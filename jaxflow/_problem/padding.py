@@ -37,6 +37,7 @@ def pad(problem: Problem, weights: Array, a: Array) -> tuple[Problem, Array, Arr
         n=problem.n,
         p=problem.p,
         slope=problem.slope,
+        rates=problem.rates,
     )
     weights = extend(extend(weights, 1, wide.num_coordinates), 0, p)
     return padded, weights, extend(a, 0, p)

@@ -24,6 +24,7 @@ from .network import (
     pair_velocity,
     squared_norms,
 )
+from .rates import Rates
 
 
 class Problem(eqx.Module):
@@ -35,6 +36,7 @@ class Problem(eqx.Module):
       are less than the array sizes where a problem is padded (`padding.py`), and
       arrays, so that dividing by them rounds alike in every program.
     - `slope`: that of σ below zero; None for a ReLU.
+    - `rates`: those of w and a; None where both are 1.
     """
 
     inputs: AbstractInputs
@@ -43,6 +45,15 @@ class Problem(eqx.Module):
     n: Scalar
     p: Scalar
     slope: Scalar | None = None
+    rates: Rates | None = None
+
+    def at_rate_w(self, values: Array) -> Array:
+        """What moves w, at the rate of w."""
+        return values if self.rates is None else self.rates.w * values
+
+    def at_rate_a(self, values: Array) -> Array:
+        """What moves a, at the rate of a."""
+        return values if self.rates is None else self.rates.a * values
 
     def activations(self, z: Pairs) -> Pairs:
         """σ(z), (p, n)."""
@@ -88,19 +99,19 @@ class Problem(eqx.Module):
     def pushed(
         self, weights: Weights, a: Neurons, pushes: Examples
     ) -> tuple[Weights, Neurons]:
-        """(weights, a) after they have moved by the field of eq. 3 with the given
-        numbers (n,) in place of the residuals."""
+        """(weights, a) after they have moved by the field of eq. 3, at their rates,
+        with the given numbers (n,) in place of the residuals."""
         projections = self.inputs.projections(weights)
         pushes = self.inputs.scaled(pushes)
         sums = over_rows(
             lambda rows: product(self.activations(projections[rows]), pushes),
             a.shape[0],
         )
-        moved_a = a + jnp.concatenate(sums) / self.n
+        moved_a = a + self.at_rate_a(jnp.concatenate(sums)) / self.n
         # Adds nothing, but makes w wait for a: XLA would otherwise copy all of w, to
         # have both read the old one. A fifth of the step on orthogonal inputs.
         pushes = pushes + 0 * moved_a[0]
-        cotangent = (a / self.n)[:, None] * pushes[None, :]
+        cotangent = (self.at_rate_w(a) / self.n)[:, None] * pushes[None, :]
         cotangent = gated(cotangent, projections > 0, self.slope)
         return weights + self.inputs.projections_adjoint(cotangent), moved_a
 
@@ -109,14 +120,17 @@ class Problem(eqx.Module):
         return self.inputs.projections(weights) > 0
 
     def velocity(self, field: "Field") -> tuple[Weights, Neurons]:
-        """d/dt (weights, a) = −p∇L."""
-        return self.inputs.adjoint(field.cotangent), field.a_velocity
+        """d/dt (weights, a) = −p∇L, at their rates."""
+        weights = self.at_rate_w(self.inputs.adjoint(field.cotangent))
+        return weights, self.at_rate_a(field.a_velocity)
 
     def curvature(self, field: "Field") -> Scalar:
         """μ = p‖∇L‖²/L (eq. 5); 0 where L is. The velocity is −p∇L, so p‖∇L‖² is its
-        ‖·‖²/p."""
-        squares = jnp.sum(self.inputs.adjoint_squared_norms(field.cotangent))
-        squares += jnp.sum(field.a_velocity**2)
+        ‖·‖²/p. Each layer's part counts at its rate, so that μ is −L'/L."""
+        squares = self.at_rate_w(
+            jnp.sum(self.inputs.adjoint_squared_norms(field.cotangent))
+        )
+        squares += self.at_rate_a(jnp.sum(field.a_velocity**2))
         loss = self.loss(field.residuals)
         return jnp.where(
             loss == 0, 0, squares / (self.p * jnp.where(loss == 0, 1, loss))
@@ -125,7 +139,7 @@ class Problem(eqx.Module):
 
 class Field(eqx.Module):
     """The field at one point: the gates 1_ji or σ'(z_ji), the residuals r_i, the
-    cotangents (a_j/n) r_i 1_ji, each per pair or example, and d/dt a_j."""
+    cotangents (a_j/n) r_i 1_ji, each per pair or example, and d/dt a_j; at rates 1."""
 
     gates: PairMask | Pairs
     residuals: Examples

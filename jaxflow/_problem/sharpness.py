@@ -9,6 +9,9 @@ where the n columns of G are the ∇h(x_i) √(p/n), so that GᵀG = M is the ta
 e_j is the direction of a_j, and s_j stands for its move of w_j. Π_j and what slides are
 those of `tangent_kernel.py`: where pairs slide it is the Hessian along the slide.
 
+Where w and a are trained at rates R of their own, descent is governed by √R p∇²L √R,
+which is this with the parts of G and s_j times the square roots of the rates.
+
 Its eigenvectors with eigenvalues other than zero lie in the span of n + 2p vectors,
 F = [G, e_j √‖s_j‖, s_j/√‖s_j‖], so a vector is held by n + 2p coefficients v, whatever
 the geometry. p∇²L (F v) = F C N v with N = FᵀF, which is applied and never formed, and
@@ -31,6 +34,7 @@ from .inputs import AbstractInputs
 from .run_problem import Problem
 from .tangent_kernel import (
     active_parts,
+    at_rates,
     kernel_inputs,
     moved_by,
     removed_at,
@@ -105,12 +109,16 @@ def _sharpness(
     activations, sizes = active_parts(problem, weights, a, slides)
     removed = removed_at(inputs, slides, room)
     residuals: Examples = problem.residuals(activations, a)
+    active = activations > 0
+    activations, sizes = at_rates(problem, activations, sizes)
     signs = jnp.where(a < 0, -1, 1).astype(a.dtype) / problem.n
     pushes = signs[:, None] * residuals[None, :]
     if problem.slope is None:
-        pushes = jnp.where(activations > 0, pushes, 0)
+        pushes = jnp.where(active, pushes, 0)
     else:
         pushes = jnp.where(slides, 0, problem.derivatives(z)) * pushes
+    if problem.rates is not None:
+        pushes = jnp.sqrt(problem.rates.w * problem.rates.a) * pushes
     squares = jnp.sum(pushes * moved_by(inputs, pushes, removed), axis=1)
     pairs = jnp.where(enough, problem.n * problem.p, jnp.nan)
     span = _Span(

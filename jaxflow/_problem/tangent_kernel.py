@@ -12,6 +12,8 @@ where its learning rate exceeds 2/λ_max(M).
 With a leaky ReLU σ'(z_ji) stands for what is 1 on an active pair, P_j = diag(σ'(z_j))
 off the slides, and z_j in M is z_j where it does not slide.
 
+Where a run trains w and a at rates of their own, the two terms count at these rates.
+
 **Orthogonal and antipodal inputs.** Two examples that are active on one neuron are
 orthogonal, so M is a diagonal D_i = ‖x_i‖² Σ_j a_j² 1_ji/(np) plus a matrix ZᵀZ of rank
 p. Either end is found by bisection: M − σ is definite where a matrix of about the size
@@ -102,7 +104,7 @@ class TangentKernel(eqx.Module):
 
     inputs: AbstractInputs
     # (z_ji)_+ and |a_j| of the pairs that are active and do not slide, else 0; of a
-    # leaky ReLU σ(z_ji) and |a_j| σ'(z_ji).
+    # leaky ReLU σ(z_ji) and |a_j| σ'(z_ji). Times √rate_a and √rate_w.
     activations: Pairs
     sizes: Pairs
     slides: PairMask
@@ -424,7 +426,7 @@ def _kernel(
     room: int,
 ) -> TangentKernel:
     inputs = kernel_inputs(problem, problem.inputs.preactivations(weights))
-    activations, sizes = active_parts(problem, weights, a, slides)
+    activations, sizes = at_rates(problem, *active_parts(problem, weights, a, slides))
     pairs = jnp.where(enough, problem.n * problem.p, jnp.nan)
     removed = removed_at(inputs, slides, room)
     # M_ii, as large as it is where nothing slides.
@@ -455,6 +457,13 @@ def active_parts(
         return jnp.where(active, z, 0), jnp.where(active, jnp.abs(a)[:, None], 0)
     gates = jnp.where(slides, 0, problem.derivatives(z))
     return gates * z, gates * jnp.abs(a)[:, None]
+
+
+def at_rates(problem: Problem, activations: Pairs, sizes: Pairs) -> tuple[Pairs, Pairs]:
+    """These times the square root of the rates, so that their squares move r."""
+    if problem.rates is None:
+        return activations, sizes
+    return jnp.sqrt(problem.rates.a) * activations, jnp.sqrt(problem.rates.w) * sizes
 
 
 def removed_at(

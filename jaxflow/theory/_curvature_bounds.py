@@ -13,7 +13,8 @@ with N = ‖XᵀX − D_X‖ and C_x^∓ the least and the largest ‖x_i‖. Eq
 lemma, prints C_x^∓ without the squares.
 
 All of this is true of a leaky ReLU too, with P_j = diag(σ'(z_ji)) and σ'(z_ji)² in
-place of the 1_ji of the bounds. Theorem 1 (eq. 6) is not.
+place of the 1_ji of the bounds, and of a run at `rates`, where a_j² counts at the rate
+of w and ‖w_j‖² at that of a. Theorem 1 (eq. 6) is not.
 """
 
 import jax.numpy as jnp
@@ -37,7 +38,8 @@ from ._domains import (
 
 
 def balance(s: Snapshot) -> Neurons:
-    """a_j² − ‖w_j‖², shape (p,): constant along the flow (Lemma 1)."""
+    """a_j² − ‖w_j‖², shape (p,): constant along the flow (Lemma 1); in a run at `rates`
+    a_j²/rate_a − ‖w_j‖²/rate_w, NaN where a rate is 0."""
     check_snapshot(s)
     return s.balance
 
@@ -128,12 +130,14 @@ def curvature_upper_bound(s: Snapshot) -> Scalar:
 
 
 def lower_bound_with(s: Snapshot, scale: Scalar) -> Scalar:
-    least = s.min_over_examples(s.covered_by(s.a**2))
+    least = s.min_over_examples(s.covered_by(s.problem.at_rate_w(s.a**2)))
     return 2 / s.n * (scale - s.interaction) * least
 
 
 def upper_bound_with(s: Snapshot, scale: Scalar) -> Scalar:
-    most = s.max_over_examples(s.covered_by(s.a**2 + s.squared_norms))
+    first, second = s.problem.at_rate_w(s.a**2), s.squared_norms
+    sizes = first + s.problem.at_rate_a(second)
+    most = s.max_over_examples(s.covered_by(sizes))
     return 2 / s.n * (scale + s.interaction) * most
 
 

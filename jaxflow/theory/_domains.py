@@ -26,8 +26,13 @@ def check_snapshot(s: Any) -> None:
 
 def check_relu(s: Snapshot, statement: str) -> None:
     """Raises a ValueError where a statement is asked about that is not true of a leaky
-    ReLU."""
+    ReLU, nor where w and a have rates of their own."""
     check_snapshot(s)
+    if s.problem.rates is not None:
+        raise ValueError(
+            f"{statement} is a statement about the flow of both layers at rate 1, but "
+            "this run has other rates."
+        )
     if s.problem.slope is not None:
         raise ValueError(
             f"{statement} is a statement about ReLU networks, but this network has a "

@@ -51,7 +51,7 @@ def curvature_upper_bound(s: Snapshot) -> Scalar:
 def first_upper_bound(s: Snapshot) -> Scalar:
     """The first line of eq. 22, which has a_j² where eq. 19 gives a_j² + ‖w_j‖²:
     (2/np) Σ_j a_j² (‖P_j R‖²/‖R‖²) ((C_x⁺)² + N)."""
-    check_snapshot(s)
+    check_relu(s, "the first line of eq. 22")
     r = s.residuals
     weighed = jnp.sum(r**2 * s.covered_by(s.a**2)) / jnp.sum(r**2)
     return 2 / s.n * (s.max_over_examples(s.norms) ** 2 + s.interaction) * weighed
