@@ -19,6 +19,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .._checks import (
     as_float_array,
@@ -117,12 +118,14 @@ def as_slope(negative_slope: Number | None) -> Scalar | None:
         return None
     slope = as_scalar("negative_slope", negative_slope, strictly=False)
     if is_concrete(slope):
-        if not slope < 1:
+        # By NumPy: inside jit whatever jax compares is traced.
+        known = np.asarray(slope)
+        if not known < 1:
             raise ValueError(
                 "negative_slope must be in [0, 1): 0 for a ReLU, 0.01 or so for a "
                 f"leaky one; got {shown(slope)}."
             )
-        if slope == 0:
+        if known == 0:
             return None
     return slope
 
