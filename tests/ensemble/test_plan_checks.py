@@ -293,15 +293,15 @@ def test_a_small_run_that_takes_more_memory_than_a_large_one_is_refused(monkeypa
     """`GradientFlow` takes another method for it."""
     settings = {
         "d": 20,
-        "p": 2,
+        "p": 1,
         "inputs": "sphere",
         "method": jaxflow.GradientFlow(),
         "lockstep": True,
-        "memory": 2_200_000,
+        "memory": 5_000_000,
     }
-    assert traced_plan(monkeypatch, n=300, **settings) == 1
+    assert traced_plan(monkeypatch, n=520, **settings) == 1
     with pytest.raises(ValueError, match="one run takes about"):
-        ensemble(None, n=[250, 300], **settings)
+        ensemble(None, n=[500, 520], **settings)
 
 
 @pytest.mark.slow
