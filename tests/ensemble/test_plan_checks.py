@@ -291,7 +291,7 @@ def test_of_many_sizes_the_largest_is_traced(monkeypatch):
 
 def test_a_small_run_that_takes_more_memory_than_a_large_one_is_refused(monkeypatch):
     """`GradientFlow` takes another method for it."""
-    little = lambda self, inputs, pairs: 10 * pairs  # noqa: E731
+    little = lambda self, inputs, pairs: 225_000
     monkeypatch.setattr(jaxflow.FilippovFlow, "working_numbers", little)
     settings = {
         "d": 20,
