@@ -14,8 +14,9 @@ steps before it, and V₁, V₂ the mean velocities of z over those (of a likewi
     the step before.
  4. λ, the mean multipliers of the step, of the pairs that V̂ takes to their kinks
     (`coupled_multipliers.py`), and c = (a_½/n) r̄ ∘ λ.
- 5. w⁺ = w + h Σ_i c_i x_i,   z⁺ = w⁺·x_i,
-    a⁺ = a + (h/n) Σ_i r̄_i λ_i (z_i + z⁺_i)/2.
+ 5. w⁺ = w + h q Σ_i c_i x_i,   z⁺ = w⁺·x_i,
+    a⁺ = a + (h/n) Σ_i r̄_i λ_i (z_i + z⁺_i)/2,
+    with q = (a + a⁺)/(2 a_½), so that a² − ‖w‖² is conserved exactly.
 
 So the multipliers belong to the very step that they are used in: a pair that slides
 ends it on its kink. (Taken from the velocity of the step before, they alternate from
