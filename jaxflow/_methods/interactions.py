@@ -91,7 +91,7 @@ class Interactions(eqx.Module):
 
     def image(self, cotangent: Float[Array, "k n"]) -> Float[Array, "k n"]:
         """c K, row by row."""
-        return self.inputs.projections_of_change(self.inputs.adjoint(cotangent))
+        return self.inputs.preactivations_of_change(self.inputs.adjoint(cotangent))
 
     def among(self, index: Int[Array, "p S"]) -> Float[Array, "p S S"]:
         """K restricted to the examples of each row of `index`."""

@@ -113,7 +113,7 @@ class StiffModes(eqx.Module):
         """(M − cK) v."""
         inputs, n, p = self.problem.inputs, self.problem.n, self.problem.p
         pushed = self.problem.at_rate_w(a**2)[:, None] * gates * v[None, :]
-        back = gates * inputs.projections_of_change(inputs.adjoint(pushed))
+        back = gates * inputs.preactivations_of_change(inputs.adjoint(pushed))
         on = self.problem.activations(z)
         second = self.problem.at_rate_a(product(on, v))
         whole = (jnp.sum(back, axis=0) + product(second, on)) / (n * p)

@@ -101,6 +101,10 @@ class AbstractInputs(eqx.Module):
         """The adjoint of `projections`."""
         return self.adjoint(cotangent)
 
+    def preactivations_of_change(self, change: Weights) -> Pairs:
+        """The change of `preactivations` with a change of the weights."""
+        return self.preactivations(change)
+
     def projections_of_change(self, change: Weights) -> Pairs:
         """`projections`, of a change of the weights."""
         return self.projections(change)
@@ -404,6 +408,9 @@ class GramCoefficients(_AbstractGram):
 
     def adjoint(self, cotangent: Pairs) -> Weights:
         return cotangent
+
+    def preactivations_of_change(self, change: Weights) -> Pairs:
+        return self.displacement(change)
 
     def projections_of_change(self, change: Weights) -> Pairs:
         return self.displacement(change)

@@ -467,6 +467,27 @@ def test_on_orthogonal_inputs_it_agrees_with_the_exact_treatment():
     assert_allclose(runs[1].loss, runs[0].loss, rtol=1e-4)
 
 
+@pytest.mark.slow
+def test_antipodal_inputs_are_what_their_arrays_are():
+    positive, negative, x = problems.antipodal_array(3, 3, seed=3)
+    rng = np.random.default_rng(3)
+    y = rng.choice([-1.0, 1.0], 6) * rng.uniform(1, 2, 6)
+    u, a = rng.normal(size=(4, 3)), 2 * rng.normal(size=4)
+    method, times = jaxflow.FilippovFlow(1e-7), [2.0, 6.0]
+    runs = [
+        jaxflow.simulate(
+            jaxflow.Dataset(inputs, y), jaxflow.Network(w, a), method, times=times
+        )
+        for inputs, w in (
+            (jaxflow.AntipodalInputs(positive, negative), u),
+            (DenseInputs(x), u @ (x[:3] / positive[:, None])),
+        )
+    ]
+    assert float(runs[0].stats["sliding_share"]) > 0
+    assert_allclose(runs[0].loss, runs[1].loss, rtol=1e-6)
+    assert int(runs[0].stats["steps"]) < 2 * int(runs[1].stats["steps"])
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
