@@ -20,3 +20,14 @@ def extend(array: Array, axis: int, size: int) -> Array:
     widths = [(0, 0)] * array.ndim
     widths[axis] = (0, size - array.shape[axis])
     return jnp.pad(array, widths)
+
+
+def nonzero(x: Array) -> Array:
+    """x, and 1 where it is 0: to divide by where the quotient is not looked at."""
+    return jnp.where(x == 0, 1, x)
+
+
+def inverse(sizes: Array) -> Array:
+    """1/x of numbers that are not negative, and 0 where x is 0."""
+    there = sizes > 0
+    return jnp.where(there, 1 / jnp.where(there, sizes, 1), 0)

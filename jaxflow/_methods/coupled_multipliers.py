@@ -21,7 +21,7 @@ the multiplier λ, opposite ones 1 − λ. Together they push with
 so that they attract where G < 0, whatever the single signs.
 """
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from .._linalg import extend
+from .._linalg import extend, inverse, nonzero
 from .._types import Neurons, PairMask, Pairs, Scalar
 from .._xla import only_where_needed
 from .interactions import Interactions
@@ -56,10 +56,11 @@ _BITS = 32
 class Masks(eqx.Module):
     """`values`: the multipliers, (p, n). `sliding`: which pairs end the step on their
     kink, (p, n). `overflow`: by how many pairs of one neuron there were more to be
-    coupled than there is room for, at most; they are then solved block by block, which
-    is slow. `residual`: what the multipliers are solved to, as a share of the largest
-    push of a neuron. `doubt`: how far the pushes of the pairs that repel would take
-    each neuron in the step, where the residual leaves open which way, (p,)."""
+    coupled than there is room for, at most; where they are worth the time they are
+    solved block by block, which is slow. `residual`: what the multipliers are solved
+    to, as a share of the largest push of a neuron. `doubt`: how far the pushes of the
+    pairs that repel would take each neuron in the step, where the residual leaves open
+    which way, (p,)."""
 
     values: Pairs
     sliding: PairMask
@@ -254,20 +255,16 @@ def _solve(
     sizes = [room] + [room // k for k in _SHARES if room // k >= _LEAST]
     fitting = jnp.sum(jnp.stack([most <= size for size in sizes]), dtype=jnp.int32)
 
-    def of(number: int, size: int) -> Callable[[], Solved]:
-        def solved() -> Solved:
-            part = jax.tree.map(lambda v: v[:, :size], kinks)
-            needed = fitting == number
-            masks, sliding, residual, moved, doubt = _iterate(
-                interactions, part, step, accuracy, needed
-            )
-            masks, sliding = extend(masks, 1, room), extend(sliding, 1, room)
-            return masks, sliding, residual, moved, doubt
-
-        return solved
+    def solved(number: int, size: int) -> Solved:
+        part = jax.tree.map(lambda v: v[:, :size], kinks)
+        masks, sliding, residual, moved, doubt = _iterate(
+            interactions, part, step, accuracy, fitting == number
+        )
+        masks, sliding = extend(masks, 1, room), extend(sliding, 1, room)
+        return masks, sliding, residual, moved, doubt
 
     found: Solved = jax.lax.switch(
-        fitting - 1, [of(number, size) for number, size in enumerate(sizes, 1)]
+        fitting - 1, [partial(solved, *of) for of in enumerate(sizes, 1)]
     )
     return found
 
@@ -282,9 +279,9 @@ def _iterate(
     n = interactions.inputs.num_examples
     inner = interactions.among(jnp.minimum(kinks.index, n - 1))
     roots = jnp.where(kinks.present, jnp.sqrt(kinks.squares), 0)
-    inverse = jnp.where(roots > 0, 1 / jnp.where(roots > 0, roots, 1), 0)
+    roots_inverse = inverse(roots)
     # Row sums of |cosines|, of kinks that are present.
-    rows = jnp.einsum("jab,jb->ja", jnp.abs(inner), inverse) * inverse
+    rows = jnp.einsum("jab,jb->ja", jnp.abs(inner), roots_inverse) * roots_inverse
     rows = jnp.maximum(rows, 1)
     z, jump = kinks.z, kinks.gain * kinks.squares
     attracts = kinks.present & (jump < 0)
@@ -292,7 +289,7 @@ def _iterate(
     # What the diagonal matrix has more than K.
     extra = pull * (rows - 1)
     largest = jnp.max(jnp.abs(jump), axis=1, keepdims=True)
-    inverse_push = jnp.where(largest > 0, 1 / jnp.where(largest > 0, largest, 1), 0)
+    inverse_push = inverse(largest)
 
     def velocity(masks: Array) -> Array:
         change = kinks.gain * masks - kinks.opposite - kinks.pushed
@@ -305,7 +302,7 @@ def _iterate(
     # Those that slid in the step before start from there.
     own = kinks.velocity - kinks.squares * (kinks.pushed + kinks.opposite)
     alone = mean_mask(z, own, jump, step)
-    before = (kinks.pushed + kinks.opposite) / jnp.where(kinks.gain != 0, kinks.gain, 1)
+    before = (kinks.pushed + kinks.opposite) / nonzero(kinks.gain)
     start = jnp.where(attracts & (before > 0) & (before < 1), before, alone)
 
     def unfinished(state: Any) -> Array:
@@ -348,7 +345,7 @@ def _iterate(
     either = [mean_mask(z, drift + s, jump, step) - masks for s in (-slack, slack)]
     open_share = jnp.maximum(jnp.abs(either[0]), jnp.abs(either[1]))
     open_share = jnp.where(kinks.present & ~attracts, open_share, 0)
-    doubt = step * jnp.sum(open_share * jnp.abs(jump) * inverse, axis=1)
+    doubt = step * jnp.sum(open_share * jnp.abs(jump) * roots_inverse, axis=1)
     return masks, sliding, jnp.max(residual), moved, doubt
 
 

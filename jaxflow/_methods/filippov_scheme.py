@@ -36,7 +36,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from .._linalg import product
+from .._linalg import inverse, nonzero, product
 from .._problem.activation import between
 from .._problem.network import mean_activation
 from .._problem.run_problem import Field, Problem
@@ -201,22 +201,21 @@ class Scheme(eqx.Module):
             crowds,
         )
         multipliers = self._with_slope(masks.values)
-        cotangent = gain * multipliers
         # Lemma 1, exactly: a² − ‖w‖² stays what it is if both layers move by the same
         # products, w with the a, and a with the w, halfway. The a that λ was solved
         # with is a prediction, which `ratio` corrects; what slides stays on its kink.
-        moved = h * problem.inputs.adjoint(cotangent)
+        moved = h * problem.inputs.adjoint(gain * multipliers)
         pulls = multipliers * mean[None, :]
-        shift = problem.inputs.projections_of_change(moved)
+        # One product for both: where the step leads without the correction.
+        shift = problem.inputs.preactivations(place.weights + moved) - z
         now, bent = jnp.sum(pulls * z, axis=1) / n, jnp.sum(pulls * shift, axis=1) / n
-        ratio = (2 * a + h * problem.at_rate_a(now)) / _nonzero(
+        ratio = (2 * a + h * problem.at_rate_a(now)) / nonzero(
             2 * a_mid - 0.5 * h * problem.at_rate_a(bent)
         )
         # Where a_j comes to zero there is nothing to correct.
         ratio = jnp.where(jnp.abs(ratio - 1) < _CORRECTED, ratio, 1)
         weights = place.weights + ratio[:, None] * moved
-        z_new = problem.inputs.preactivations(weights)
-        z_new = self._without_rounding(z_new, place.weights, a)
+        z_new = self._without_rounding(z + ratio[:, None] * shift, place.weights, a)
         slope = now + 0.5 * ratio * bent
         a_velocity = problem.at_rate_a(slope)
         a_new = a + h * a_velocity
@@ -226,36 +225,27 @@ class Scheme(eqx.Module):
         missed = mean_activation(
             problem.activations(ahead) - problem.activations(z_new), a_new, problem.p
         )
+        inverse_sizes = inverse(self.sizes.sizes(problem, weights, a_new))
+        each = self.largest_share(ahead - z_new, weights, a_new)
         if problem.rates is not None:
             # The extrapolation of z says nothing of a, which may be all that moves.
-            a_ahead = a + h * (place.a_velocity + (h + h1) / history * a_change)
-            on = problem.activations(z_new)
-            missed += mean_activation(on, a_ahead - a_new, problem.p)
+            beyond = a + h * (place.a_velocity + (h + h1) / history * a_change) - a_new
+            missed += mean_activation(problem.activations(z_new), beyond, problem.p)
+            each = jnp.maximum(each, jnp.max(jnp.abs(beyond) * inverse_sizes))
         excess = jnp.linalg.norm(missed) - self.rounding(sums)
         tiny = jnp.finfo(h.dtype).tiny
         size = jnp.maximum(jnp.linalg.norm(r), tiny)
-        error = _ERROR_SHARE * jnp.maximum(excess, 0) / size
-        each = _ERROR_SHARE * self.largest_share(ahead - z_new, weights, a_new)
-        if problem.rates is not None:
-            inverse = self._inverse(self.sizes.sizes(problem, weights, a_new))
-            of_a = jnp.max(jnp.abs(a_ahead - a_new) * inverse)
-            each = jnp.maximum(each, _ERROR_SHARE * of_a)
-        error = jnp.maximum(error, each)
+        error = _ERROR_SHARE * jnp.maximum(jnp.maximum(excess, 0) / size, each)
         error = jnp.where(jnp.all(jnp.isfinite(r_new)), error, jnp.inf)
 
         before, after = place.loss, problem.loss(r_new)
         # p‖∇L‖²/L over the step: ‖Σ_i c_i x_i‖² = c·Kc, and Kc is the velocity of z.
         # Of the gradient each part is at its rate once.
-        if problem.rates is None:
-            squares = jnp.sum(ratio[:, None] * cotangent * velocity)
-            squares += jnp.sum(a_velocity**2)
-        else:
-            own = (ratio * a_mid / n)[:, None] * pulls
-            squares = jnp.sum(own * velocity) + jnp.sum(a_velocity * slope)
+        own = (ratio * a_mid / n)[:, None] * pulls
+        squares = jnp.sum(own * velocity) + jnp.sum(a_velocity * slope)
         curvature = squares / (problem.p * jnp.sqrt(before) * jnp.sqrt(after))
         rises = rising(problem, r, r_new, sums)
-        sizes = self.sizes.sizes(problem, weights, a_new)
-        doubt = jnp.max(masks.doubt * self._inverse(sizes))
+        doubt = jnp.max(masks.doubt * inverse_sizes)
         slid = between(place.multipliers, problem.slope)
         # Pairs that slide are repelled once a_j has changed its sign: nothing tells to
         # which side.
@@ -370,18 +360,10 @@ class Scheme(eqx.Module):
         sizes = self.sizes.sizes(self.problem, weights, a)
         most = sizes * jnp.sqrt(self.stiff.values[-1])
         # Squares of 1e-20 are zero in float32.
-        shares = change * self._inverse(most)[:, None]
+        shares = change * inverse(most)[:, None]
         return jnp.max(jnp.linalg.norm(shares, axis=1))
-
-    def _inverse(self, sizes: Neurons) -> Neurons:
-        """0 for a neuron that is not there."""
-        return jnp.where(sizes > 0, 1 / jnp.where(sizes > 0, sizes, 1), 0)
 
     def rounding(self, sums: Examples) -> Scalar:
         """The error in ‖r‖ that no step can go below."""
         sizes = jnp.abs(self.problem.targets) + sums
         return _ROUNDINGS * jnp.finfo(sums.dtype).eps * jnp.linalg.norm(sizes)
-
-
-def _nonzero(x: Array) -> Array:
-    return jnp.where(x == 0, 1, x)

@@ -18,6 +18,7 @@ The pairs of one neuron push each other: `coupled_multipliers.py`.
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._linalg import nonzero
 from .._types import Scalar
 
 
@@ -35,9 +36,9 @@ def mean_mask(
     attracts = jump < 0
     # The multiplier that ends the step at zero, and the shares of the step that a pair
     # spends above zero when it crosses downwards and upwards.
-    slide = -(z / step + drift) / _nonzero(jump)
-    down = -z / (step * _nonzero(above))
-    up = 1 + z / (step * _nonzero(drift))
+    slide = -(z / step + drift) / nonzero(jump)
+    down = -z / (step * nonzero(above))
+    up = 1 + z / (step * nonzero(drift))
     from_above = jnp.where(
         z + step * above >= 0, 1, jnp.where(attracts & (drift > 0), slide, down)
     )
@@ -59,24 +60,24 @@ def damped_mask(
     """
     start = z / step
     # Squares of 1e-20 are zero in float32.
-    unit = _nonzero(jnp.maximum(jnp.abs(start), jnp.abs(drift)) + pull + extra)
+    unit = nonzero(jnp.maximum(jnp.abs(start), jnp.abs(drift)) + pull + extra)
     start, drift, pull, extra = (v / unit for v in (start, drift, pull, extra))
-    slide = jnp.clip((start + drift) / _nonzero(pull + extra), 0, 1)
+    slide = jnp.clip((start + drift) / nonzero(pull + extra), 0, 1)
     held = drift - extra * slide
     # Crossing down, λ (F − pull) = −z/h; crossing up, (1 − λ) F = −z/h.
     above = drift - pull
     root = jnp.sqrt(above**2 + 4 * extra * jnp.maximum(start, 0))
     down = jnp.where(
         above < 0,
-        2 * start / _nonzero(root - above),
-        (above + root) / _nonzero(2 * extra),
+        2 * start / nonzero(root - above),
+        (above + root) / nonzero(2 * extra),
     )
     below = drift - extra
     root = jnp.sqrt(below**2 - 4 * extra * jnp.minimum(start, 0))
     off = jnp.where(
         below > 0,
-        -2 * start / _nonzero(root + below),
-        (root - below) / _nonzero(2 * extra),
+        -2 * start / nonzero(root + below),
+        (root - below) / nonzero(2 * extra),
     )
     from_above = jnp.where(
         start + drift - extra - pull >= 0, 1, jnp.where(held > 0, slide, down)
@@ -93,7 +94,3 @@ def slides(
     """Which pairs end the step on their kink, pushed onto it from both sides."""
     onto = (jump < 0) & (drift > 0) & (drift + jump < 0)
     return onto & (masks > 0) & (masks < 1)
-
-
-def _nonzero(x: Array) -> Array:
-    return jnp.where(x == 0, 1, x)
