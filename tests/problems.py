@@ -1,5 +1,6 @@
 """Small problems that several tests share."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -50,3 +51,18 @@ def correlated(n=60, d=15, p=10, seed=0, dtype=float):
     a = np.linalg.norm(w, axis=1) + rng.exponential(1, p)
     a *= rng.choice([-1.0, 1.0], p)
     return tuple(array.astype(dtype) for array in (x, y, w, a))
+
+
+def runs_that_end_early(times, **more):
+    """Six runs of descent, of which some come below the level and others do not."""
+    return jaxflow.simulate_ensemble(
+        jax.random.key(5),
+        n=20,
+        d=40,
+        p=8,
+        seeds=6,
+        method=jaxflow.GradientDescent(0.5),
+        times=times,
+        stop=jaxflow.LossBelow(),
+        **more,
+    )

@@ -55,6 +55,22 @@ def descent(x, y, w, a, learning_rate, steps, slope=0):
     return w, a
 
 
+def _to_an_event(field, t, state, end, events, *, atol):
+    """From t up to `end`, or to the first zero of an event in its direction."""
+    for event, direction in events.items():
+        # `solve_ivp` reads these off the functions.
+        vars(event).update(terminal=True, direction=direction)
+    return solve_ivp(
+        field,
+        (t, end),
+        state,
+        method="DOP853",
+        rtol=1e-11,
+        atol=atol,
+        events=list(events),
+    )
+
+
 def antipodal_flow(positive, negative, y, u, a, *, end, slope=0):
     """(u, a, pairs that reached zero, pairs that left it again) at `end` for antipodal
     inputs, event by event.
@@ -91,20 +107,10 @@ def antipodal_flow(positive, negative, y, u, a, *, end, slope=0):
         above, below, _ = parts(state)
         return np.max(np.where(side == 0, above * below, -1))
 
-    for event, direction in ((reaches_zero, -1), (is_released, 1)):
-        # `solve_ivp` reads these off the functions.
-        vars(event).update(terminal=True, direction=direction)
+    events = {reaches_zero: -1, is_released: 1}
     reached = released = 0
     while True:
-        solution = solve_ivp(
-            field,
-            (t, end),
-            state,
-            method="DOP853",
-            rtol=1e-11,
-            atol=1e-13,
-            events=(reaches_zero, is_released),
-        )
+        solution = _to_an_event(field, t, state, end, events, atol=1e-13)
         t, state = solution.t[-1], solution.y[:, -1]
         if solution.status == 0:
             return state[: p * m].reshape(p, m), state[p * m :], reached, released
@@ -188,19 +194,9 @@ def correlated_flow(x, y, w, a, *, end, slope=0):
                 return new
         raise ArithmeticError("the flow does not go on in one way")
 
-    events = (meets_its_kink, leaves_its_kink)
-    for event in events:
-        vars(event).update(terminal=True, direction=-1)
+    events = {meets_its_kink: -1, leaves_its_kink: -1}
     while True:
-        solution = solve_ivp(
-            field,
-            (t, end),
-            state,
-            method="DOP853",
-            rtol=1e-11,
-            atol=1e-14,
-            events=events,
-        )
+        solution = _to_an_event(field, t, state, end, events, atol=1e-14)
         t, state = solution.t[-1], solution.y[:, -1]
         if solution.status == 0:
             return state[: p * d].reshape(p, d), state[p * d :], met

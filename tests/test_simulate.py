@@ -314,16 +314,7 @@ def test_debug_nans_lets_batches_and_bad_times_be():
         codes = np.asarray(batch.result._value)
         known = (jaxflow.Results.loss_below, jaxflow.Results.bad_times)
         assert codes[[0, 2]].tolist() == [int(item._value) for item in known]
-        runs = jaxflow.simulate_ensemble(
-            jax.random.key(5),
-            n=20,
-            d=40,
-            p=8,
-            seeds=6,
-            method=jaxflow.GradientDescent(0.5),
-            times=[0.0, 150.0],
-            stop=jaxflow.LossBelow(),
-            observe={"level": jaxflow.OBSERVABLES["lower_bound"]},
-        )
+        level = {"level": jaxflow.OBSERVABLES["lower_bound"]}
+        runs = problems.runs_that_end_early([0.0, 150.0], observe=level)
     assert runs.converged.any()
     assert np.isnan(runs.loss[:, -1]).any()

@@ -1,6 +1,5 @@
 """Means over runs of which some ended early."""
 
-import jax
 import numpy as np
 import pytest
 import xarray
@@ -8,6 +7,7 @@ from numpy.testing import assert_array_equal
 
 import jaxflow
 from jaxflow._ensemble.dataset import result_code
+from tests import problems
 
 TIMES = np.array([0.0, 1.0, 2.0, 3.0])
 NAN = np.nan
@@ -76,16 +76,7 @@ def test_a_run_that_is_missing_stays_so():
 
 @pytest.mark.slow
 def test_every_run_of_an_ensemble_counts_at_every_time():
-    runs = jaxflow.simulate_ensemble(
-        jax.random.key(5),
-        n=20,
-        d=40,
-        p=8,
-        seeds=6,
-        method=jaxflow.GradientDescent(0.5),
-        times=np.linspace(0.0, 150.0, 16),
-        stop=jaxflow.LossBelow(),
-    )
+    runs = problems.runs_that_end_early(np.linspace(0.0, 150.0, 16))
     means = jaxflow.carry_final(runs).loss.mean("seed")
     going_on = runs.loss.notnull().sum("seed").values
     assert going_on[0] == 6 and 0 < np.min(going_on) < 6
