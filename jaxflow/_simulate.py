@@ -21,7 +21,7 @@ from ._problem.padding import pad
 from ._problem.rates import Rates, as_rates
 from ._problem.run_problem import Problem, counts, to_run_coordinates
 from ._snapshot import Snapshot, Start, cut
-from ._solution import Results, Solution, Stats
+from ._solution import Results, Solution, Stats, clock_slack
 from ._stops import AbstractStop, Stops
 from ._types import ArrayLike, LayerRates, Neurons, Pairs, Scalar, Weights
 from ._xla import compiled, compiled_separately, nans_are_meant
@@ -335,16 +335,16 @@ def drive(
     problem = dynamics.moving(run.problem)
     state = (problem, run.weights, run.a)
     loss = compiled_separately(Problem.loss_at, *state)
+    view = None
     if given is None:
         start = Start.of(None, None, *state, loss)
     else:
-        origin = (dynamics.moving(given.problem), given.weights, given.a)
-        start = Start.of(given.data, given.network, *origin, loss)
-    view = None if given is None else dynamics.moving(given.problem)
+        view = dynamics.moving(given.problem)
+        seen = (view, given.weights, given.a)
+        start = Start.of(given.data, given.network, *seen, loss)
     recorder = Recorder(problem, start, observers, view)
     end = dynamics.method.run(*state, run.times, dynamics.stops, recorder)
-    # Some roundings of slack: a recorded time and the clock may differ by them.
-    reached = end.times <= end.time * (1 + 8 * jnp.finfo(run.times.dtype).eps)
+    reached = end.times <= end.time * clock_slack(run.times.dtype)
     final = Snapshot(problem, start, end.time, end.weights, end.a)
     if view is not None:
         final = cut(view, final)

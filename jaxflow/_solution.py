@@ -14,6 +14,12 @@ from ._repr import shown
 from ._types import Scalar
 
 
+def clock_slack(dtype: Any) -> float:
+    """A recorded time up to so many times the clock has been reached: the two may
+    differ by some roundings."""
+    return 1 + 8 * float(jnp.finfo(dtype).eps)
+
+
 class Results(eqx.Enumeration):
     """How a run ended. Each value is the message that says so."""
 

@@ -285,13 +285,8 @@ def test_users_observables_see_the_snapshot():
 def test_debug_nans_lets_runs_end_early(name):
     data, network = problems.small_orthogonal(jax.random.key(0))
     stop = jaxflow.LossBelow(0.9 * float(jaxflow.loss(data, network)))
-
-    def run(scale):
-        start = jaxflow.Network(scale * network.w, network.a)
-        return jaxflow.simulate(data, start, METHODS[name], times=TIMES, stop=stop)
-
     with jax.debug_nans(True):
-        sol = run(1.0)
+        sol = jaxflow.simulate(data, network, METHODS[name], times=TIMES, stop=stop)
         assert sol.result == jaxflow.Results.loss_below
         assert np.isnan(np.asarray(sol.loss)[-1])
         if name == "descent":

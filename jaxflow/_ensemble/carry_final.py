@@ -4,11 +4,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._solution import clock_slack
 from ..records._chunk import optional
 from .dataset import result_code
 
 if TYPE_CHECKING:
     import xarray
+
+# What is read here.
+NEEDED = ("t", "loss", "final_time", "final_loss", "result")
 
 
 def carry_final(runs: "xarray.Dataset") -> "xarray.Dataset":
@@ -32,16 +36,16 @@ def carry_final(runs: "xarray.Dataset") -> "xarray.Dataset":
     **Arguments:**
 
     - `runs`: what `simulate_ensemble` or `open_ensemble` returned, or a selection of it
-      that kept `t`, `loss`, `final_time`, `final_loss` and `result`.
+      that kept `t`, `loss`, `final_time`, `final_loss` and `result`, and the axis
+      time.
 
     **Returns:** another `xarray.Dataset` of the same shapes and dtypes.
 
     **Raises:** a ValueError when `runs` is something else.
     """
     xarray = optional("xarray")
-    needed = ("t", "loss", "final_time", "final_loss", "result")
     lacking = (
-        [name for name in needed if name not in runs]
+        [name for name in NEEDED if name not in runs]
         if isinstance(runs, xarray.Dataset)
         else None
     )
@@ -49,11 +53,16 @@ def carry_final(runs: "xarray.Dataset") -> "xarray.Dataset":
         told = f"one without {lacking[0]!r}" if lacking else type(runs).__name__
         raise ValueError(
             "runs must be the xarray.Dataset of an ensemble, with "
-            f"{', '.join(needed)}; got {told}."
+            f"{', '.join(NEEDED)}; got {told}."
         )
-    # The clock and a recorded time may differ by some roundings, as within a run.
-    slack = 1 + 8 * np.finfo(runs["t"].dtype).eps
-    ended = runs["t"] > runs["final_time"] * slack
+    if "time" not in runs["loss"].dims:
+        raise ValueError(
+            "runs must have the axis time, along which a run may have ended, but one "
+            "time was taken out: take it out by a list, runs.isel(time=[-1]), or after "
+            "carry_final."
+        )
+    # As within a run.
+    ended = runs["t"] > runs["final_time"] * clock_slack(runs["t"].dtype)
     finite = runs["result"] != result_code("diverged")
     last = runs["final_loss"].where(finite, np.inf)
     last = last.astype(runs["loss"].dtype)

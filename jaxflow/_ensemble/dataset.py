@@ -134,5 +134,4 @@ def result_flags() -> dict[str, Any]:
 
 def result_code(name: str) -> int:
     """The code of an outcome."""
-    flags = result_flags()
-    return flags["flag_values"][flags["flag_meanings"].split().index(name)]
+    return int(getattr(Results, name)._value)

@@ -16,6 +16,7 @@ from .._checks import as_folder
 from ..records._chunk import ID, RUN, optional
 from ..records._read import read_folder
 from . import dataset
+from .carry_final import NEEDED
 from .grid import RunName, parse_run_name
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ _EXPECTED = {
     **dict.fromkeys(("t", "loss", "curvature", "average_curvature"), (RUN, "time")),
     **dict.fromkeys(("final_loss", "final_time", "result"), (RUN,)),
 }
-# What `carry_final` needs.
-_KEPT = frozenset(["t", "loss", "final_loss", "final_time", "result"])
 
 
 def open_ensemble(folder: str | os.PathLike[str]) -> "xarray.Dataset":
@@ -90,7 +89,7 @@ def _absent(flat: "xarray.Dataset") -> list[str]:
 
     # Chunks on disk are opened once for all of them.
     found = flat.map(missing).compute()
-    return [str(k) for k in found.data_vars if bool(found[k]) and k not in _KEPT]
+    return [str(k) for k in found.data_vars if bool(found[k]) and k not in NEEDED]
 
 
 class _Axes(NamedTuple):

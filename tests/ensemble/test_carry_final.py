@@ -89,5 +89,7 @@ def test_every_run_of_an_ensemble_counts_at_every_time():
 def test_other_data_is_refused():
     with pytest.raises(ValueError, match=r"Dataset of an ensemble.*DataArray"):
         jaxflow.carry_final(made_up().loss)
+    with pytest.raises(ValueError, match=r"axis time.*isel\(time=\[-1\]\)"):
+        jaxflow.carry_final(made_up().isel(time=-1))
     with pytest.raises(ValueError, match="without 'final_time'"):
         jaxflow.carry_final(made_up().drop_vars("final_time"))
