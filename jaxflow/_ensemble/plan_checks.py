@@ -7,18 +7,13 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from .._methods.base import AbstractMethod
 from .._problem.dataset import Dataset
 from .._problem.inputs import (
-    AbstractInputs,
-    AntipodalInputs,
     DenseInputs,
-    GramInputs,
-    OrthogonalInputs,
 )
 from .._problem.network import Network
 from .._problem.size_buckets import bucket_size
@@ -51,7 +46,7 @@ class PlanChecks:
     """Checks runs of an ensemble.
 
     - `key`, `laws`, `dtype`: of the problems; laws by the names that `sample_problem`
-      has for them, and the size of the bias.
+      has for them, the size of the bias, and the negative slope.
     - `observed`: whether there are observables, whose shapes depend on the size.
     - `memory`: bytes that may be used on each device, by `workers` batches at a time.
     - `in_folder`: whether the results are to be kept.
@@ -146,10 +141,9 @@ class PlanChecks:
                 continue
             # Tracing all laws takes 50 ms for each size, and those of the package have
             # whatever `check_room_for` lets pass.
-            of = n, d
-            if of not in seen and not self._data_have_any_size():
+            if (n, d) not in seen and not self._data_have_any_size():
                 self._shapes(functools.partial(self._draw_data, n=n, d=d))
-            seen.add(of)
+            seen.add((n, d))
 
     def _data_have_any_size(self) -> bool:
         targets = self._laws["targets"]
@@ -167,12 +161,8 @@ class PlanChecks:
 
     def _draw_data(self, key: PRNGKeyArray, n: int, d: int) -> Dataset:
         """With inputs of the package, what depends on the targets alone."""
-        inputs, dtype = self._laws["inputs"], self._dtype
-        sampled = (
-            draw_inputs(inputs, key, n, d, dtype)
-            if callable(inputs)
-            else _stand_in(inputs, n, d, dtype)
-        )
+        dtype = self._dtype
+        sampled = draw_inputs(self._laws["inputs"], key, n, d, dtype)
         sampled = with_bias(sampled, self._laws["bias"])
         drawn = draw_targets(self._laws["targets"], key, sampled, n, dtype)
         return Dataset(sampled, drawn)
@@ -195,13 +185,12 @@ class PlanChecks:
         """A run of a cell, with arrays that have shapes but no memory; None where its
         geometry is known once it is drawn."""
         method = self._works[cell.method].dynamics.method
-        dense = []
 
         def made(key: PRNGKeyArray) -> Run | None:
             data, network = self._draw(key, cell.n, cell.d, cell.p, seed)
-            dense.append(isinstance(data.reduced, DenseInputs))
+            dense = isinstance(data.reduced, DenseInputs)
             # Of an array with so few rows the dataset finds a cheaper geometry.
-            if self._as_array and dense[0] and cell.n <= 2 * (cell.d + 1):
+            if self._as_array and dense and cell.n <= 2 * data.inputs.num_coordinates:
                 return None
             return made_run(data, network, method, cell.times)
 
@@ -218,18 +207,6 @@ class PlanChecks:
         need = (rows + working_bytes(run, method)) * self._workers
         check_room(need, self._memory, run, self._workers)
         return need
-
-
-def _stand_in(law: str, n: int, d: int, dtype: Any) -> AbstractInputs:
-    """Inputs of the geometry that the law of this name draws, which trace at once."""
-    ones = functools.partial(jnp.ones, dtype=dtype)
-    if law in ("orthogonal", "orthonormal"):
-        return OrthogonalInputs(ones(n), d)
-    if law == "antipodal":
-        return AntipodalInputs(ones(n // 2), ones(n // 2), d)
-    if law in DRAWN_AS_ARRAYS or n >= 2 * d:
-        return DenseInputs(ones((n, d)))
-    return GramInputs(ones((n, n)), d, ones((n, min(n, d))))
 
 
 class _Checked(NamedTuple):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 from jaxtyping import PRNGKeyArray
 
-from .._checks import as_folder, check_flag, check_positive, check_single, float_dtype
+from .._checks import as_folder, check_flag, check_positive, check_single
 from .._methods.base import Methods
 from .._observables import Observable
 from .._problem.dataset import Dataset
@@ -18,14 +18,11 @@ from .._problem.network import Network
 from .._problem.rates import check_rates
 from .._sampling.fixed import (
     cast_fixed,
-    fixed_inputs,
-    fixed_targets,
-    given_dtype,
     sizes_of,
 )
 from .._sampling.initialisation import InitLaw
 from .._sampling.inputs import InputLaw
-from .._sampling.problem import check_bias, check_laws, check_slope, sample_problem
+from .._sampling.problem import checked_laws, dtype_of, sample_problem
 from .._sampling.targets import TargetLaw
 from .._simulate import check_observers, check_stops
 from .._stops import Stops
@@ -187,13 +184,10 @@ def simulate_ensemble(
     methods, labelled = check_methods(method)
     stops, observers = check_stops(stop), check_observers(observe)
     check_names(observers.functions, methods.values())
-    inputs, targets = fixed_inputs(inputs), fixed_targets(targets)
-    check_laws(inputs, targets, init)
-    check_bias(bias)
-    check_slope(negative_slope)
+    inputs, targets = checked_laws(inputs, targets, init, bias, negative_slope)
     own_rates = check_rates(rates)
     n, d = sizes_of(inputs, targets, n, d)
-    dtype = float_dtype(given_dtype(inputs, targets) if dtype is None else dtype)
+    dtype = dtype_of(inputs, targets, dtype)
     # Compared and drawn in the precision of the runs.
     inputs, targets = cast_fixed(inputs, dtype), cast_fixed(targets, dtype)
     accepted = check_accept(accept)

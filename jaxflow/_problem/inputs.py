@@ -304,6 +304,11 @@ class GramInputs(_AbstractGram):
                 f"factor must be (n, m) for gram {self.matrix.shape}, got shape "
                 f"{self.factor.shape}."
             )
+        if self.dimension is not None and self.frame_size > self.dimension:
+            raise ValueError(
+                f"factor must be (n, m) with m at most the dimension {self.dimension}, "
+                f"got shape {self.factor.shape}."  # type: ignore[union-attr]
+            )
         if self.matrix.shape[0] != self.matrix.shape[1]:
             raise ValueError(
                 f"gram must be square (n, n), got shape {self.matrix.shape}. "

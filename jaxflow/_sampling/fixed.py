@@ -71,7 +71,9 @@ def cast_fixed(law: Any, dtype: Any) -> Any:
 
 def _is_array(value: Any) -> bool:
     # Also a data frame, or a tensor of another library.
-    return isinstance(value, list | tuple) or hasattr(value, "__array__")
+    # A name may be a string of NumPy, which has an array too.
+    several = isinstance(value, list | tuple) or hasattr(value, "__array__")
+    return several and not isinstance(value, str)
 
 
 def given_dtype(inputs: Any, targets: Any) -> Any:

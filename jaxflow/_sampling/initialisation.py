@@ -35,8 +35,9 @@ from .._problem.inputs import (
 )
 from .._problem.network import Network, check_fit
 from .._types import Neurons
+from .directions import random_frame
 from .inputs import placed
-from .random_numbers import bartlett, chi_squares, draw_numbers
+from .random_numbers import chi_squares, draw_numbers
 
 InitLaw = Callable[[PRNGKeyArray, Dataset, int, int], Network]
 
@@ -96,7 +97,8 @@ class Initialisation(eqx.Module):
         dtype = data.targets.dtype
         w_scale = self._scale_of_w(dtype)
         if isinstance(inputs, DenseInputs):
-            w = self._rows(w_key, p, inputs.num_coordinates, dtype)
+            d = inputs.num_coordinates
+            w = _of_fan_in(self.first_layer, w_key, (p, d), d, dtype)
             norms = jnp.sum(w**2, axis=1)
             stored = w
         else:
@@ -127,23 +129,11 @@ class Initialisation(eqx.Module):
     ) -> Neurons:
         """a, given ‖w‖."""
         p, dtype = sizes.shape[0], sizes.dtype
-        if self.second_layer == "gaussian":
-            normal = draw_numbers(jax.random.normal, size_key, (p,), dtype)
-            return normal / math.sqrt(p)
-        if self.second_layer == "uniform":
-            bound = 1 / math.sqrt(p)
-            return draw_numbers(
-                jax.random.uniform, size_key, (p,), dtype, -bound, bound
-            )
+        if self.second_layer in ("gaussian", "uniform"):
+            return _of_fan_in(self.second_layer, size_key, (p,), p, dtype)
         if self.second_layer == "exponential":
             sizes = sizes + draw_numbers(jax.random.exponential, size_key, (p,), dtype)
         return sizes * draw_numbers(jax.random.rademacher, sign_key, (p,), dtype)
-
-    def _rows(self, key: PRNGKeyArray, p: int, d: int, dtype: Any) -> Array:
-        if self.first_layer == "gaussian":
-            return draw_numbers(jax.random.normal, key, (p, d), dtype) / math.sqrt(d)
-        bound = 1 / math.sqrt(d)
-        return draw_numbers(jax.random.uniform, key, (p, d), dtype, -bound, bound)
 
     def _coordinates(
         self,
@@ -167,23 +157,14 @@ class Initialisation(eqx.Module):
             return coordinates, outside
         # Not rotation-invariant by itself, but the directions are uniformly random. An
         # orthonormal basis of the span of the p vectors is, relative to them, a random
-        # p-frame; its m first coordinates are (A Aᵀ + B Bᵀ)^{−1/2} A up to a rotation,
-        # with A (p, m) Gaussian and B Bᵀ Wishart with d − m degrees of freedom.
+        # p-frame.
         if p > d:
             raise ValueError(
                 "the uniform law with projected inputs wants p ≤ d, got "
                 f"p = {p}, d = {d}. Pass the inputs as an array (n, d) instead."
             )
         scatter_of_rows = self._scatter(key, p, d, dtype)
-        near_key, far_key = jax.random.split(rest_key)
-        near = draw_numbers(jax.random.normal, near_key, (p, m), dtype)
-        scatter = product(near, near.T)
-        if d > m:
-            far = bartlett(far_key, p, d - m, dtype)
-            scatter = scatter + product(far, far.T)
-        frame = jax.scipy.linalg.solve_triangular(
-            jnp.linalg.cholesky(scatter), near, lower=True
-        )
+        frame = random_frame(rest_key, p, m, d, dtype)
         coordinates = product(jnp.linalg.cholesky(scatter_of_rows), frame)
         outside = jnp.diag(scatter_of_rows) - jnp.sum(coordinates**2, axis=1)
         return coordinates, jnp.maximum(outside, 0)
@@ -193,15 +174,30 @@ class Initialisation(eqx.Module):
         blocks, rest = divmod(d, _BLOCK)
         scale = math.sqrt(_BLOCK / d)
 
+        def block(i: Any, size: int) -> Array:
+            own = jax.random.fold_in(key, i)
+            return _of_fan_in(self.first_layer, own, (p, size), size, dtype)
+
         def add(i: Any, total: Array) -> Array:
-            rows = scale * self._rows(jax.random.fold_in(key, i), p, _BLOCK, dtype)
+            rows = scale * block(i, _BLOCK)
             return total + product(rows, rows.T)
 
         total = jax.lax.fori_loop(0, blocks, add, jnp.zeros((p, p), dtype))
         if rest:
-            last = self._rows(jax.random.fold_in(key, blocks), p, rest, dtype)
+            last = block(blocks, rest)
             total = total + rest / d * product(last, last.T)
         return total
+
+
+def _of_fan_in(
+    law: str, key: PRNGKeyArray, shape: tuple[int, ...], fan_in: int, dtype: Any
+) -> Array:
+    """N(0, 1/fan_in), or "uniform" within ±1/√fan_in."""
+    if law == "gaussian":
+        normal = draw_numbers(jax.random.normal, key, shape, dtype)
+        return normal / math.sqrt(fan_in)
+    bound = 1 / math.sqrt(fan_in)
+    return draw_numbers(jax.random.uniform, key, shape, dtype, -bound, bound)
 
 
 class GroupInitialisation(eqx.Module):

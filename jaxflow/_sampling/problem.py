@@ -99,14 +99,11 @@ def sample_problem(
     """
     check_key(key)
     check_epsilon(epsilon)
-    x_law, y_law = fixed_inputs(inputs), fixed_targets(targets)
-    check_laws(x_law, y_law, init)
-    check_bias(bias)
-    check_slope(negative_slope)
+    x_law, y_law = checked_laws(inputs, targets, init, bias, negative_slope)
     n, d = sizes_of(x_law, y_law, n, d)
     n, d = check_size("n", n), check_whole("d", d)
     p = width_rule(n, epsilon) if p is None else check_size("p", p)
-    dtype = float_dtype(given_dtype(x_law, y_law) if dtype is None else dtype)
+    dtype = dtype_of(x_law, y_law, dtype)
     input_key, target_key, init_key = jax.random.split(key, 3)
     drawn = with_bias(draw_inputs(x_law, input_key, n, d, dtype), bias)
     d = d + 1 if bias else d
@@ -141,6 +138,23 @@ def draw_targets(
     seen = drawn if isinstance(drawn, AbstractInputs) else DenseInputs(drawn)
     law = TARGET_LAWS[law] if isinstance(law, str) else law
     return as_targets(law(key, seen, dtype), n, dtype)
+
+
+def checked_laws(
+    inputs: Any, targets: Any, init: Any, bias: Any, negative_slope: Any
+) -> tuple[Any, Any]:
+    """The laws of inputs and targets, those that are arrays as fixed ones; raises a
+    ValueError where one of all these is none."""
+    inputs, targets = fixed_inputs(inputs), fixed_targets(targets)
+    check_laws(inputs, targets, init)
+    check_bias(bias)
+    check_slope(negative_slope)
+    return inputs, targets
+
+
+def dtype_of(inputs: Any, targets: Any, dtype: DTypeLike | None) -> Any:
+    """The precision that was asked for, or that of given inputs and targets."""
+    return float_dtype(given_dtype(inputs, targets) if dtype is None else dtype)
 
 
 def check_bias(bias: Any) -> None:
