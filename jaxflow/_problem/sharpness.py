@@ -119,8 +119,12 @@ def _sharpness(
         pushes = jnp.where(slides, 0, problem.derivatives(z)) * pushes
     if problem.rates is not None:
         pushes = jnp.sqrt(problem.rates.w * problem.rates.a) * pushes
-    squares = jnp.sum(pushes * moved_by(inputs, pushes, removed), axis=1)
     pairs = jnp.where(enough, problem.n * problem.p, jnp.nan)
+    rate = 1 / jnp.sqrt(pairs)
+    root = _root_of_scale(inputs, activations, sizes, pushes, rate)
+    activations, sizes = activations / root, sizes / root
+    pushes = pushes / root / root
+    squares = jnp.sum(pushes * moved_by(inputs, pushes, removed), axis=1)
     span = _Span(
         inputs=inputs,
         activations=activations,
@@ -128,9 +132,30 @@ def _sharpness(
         pushes=pushes,
         roots=jnp.sqrt(jnp.sqrt(jnp.maximum(squares, 0))),
         removed=removed,
-        rate=1 / jnp.sqrt(pairs),
+        rate=rate,
     )
-    return _largest(span, a.dtype)
+    return root * (root * _largest(span, a.dtype))
+
+
+def _root_of_scale(
+    inputs: AbstractInputs,
+    activations: Pairs,
+    sizes: Pairs,
+    pushes: Pairs,
+    rate: Scalar,
+) -> Scalar:
+    """About the square root of the entries of the Hessian.
+
+    The iteration multiplies several of them, which float32 could not hold. Dividing by
+    a power of two rounds nothing.
+    """
+    norms = inputs.norms[None, :]
+    found = jnp.maximum(
+        rate * jnp.maximum(jnp.max(jnp.abs(activations)), jnp.max(sizes * norms)),
+        jnp.sqrt(jnp.max(jnp.abs(pushes) * norms)),
+    )
+    _, exponent = jnp.frexp(jax.lax.stop_gradient(found))
+    return jnp.ldexp(jnp.ones_like(found), exponent)
 
 
 class _Lanczos(NamedTuple):

@@ -55,6 +55,19 @@ def test_single_precision_and_networks_that_are_many(kind):
     assert_allclose(value, largest(x, y, w, a), rtol=3e-6)
 
 
+def test_single_precision_at_every_scale():
+    """Both scalings multiply the Hessian by s²."""
+    x, y, w, a = rounded(np.float32, *drawn("dense", n=6, d=3, p=4))
+    expected = largest(x, y, w, a)
+    for exponent in (-55, -40, -23, 0, 23, 40, 55):
+        # Powers of two round nothing.
+        s = 2.0**exponent
+        for given in ((x, s**2 * y, s * w, s * a), (s * x, s * y, w, a)):
+            value = jaxflow.sharpness(*both(*given, jnp.float32))
+            assert value.dtype == jnp.float32
+            assert_allclose(float(value) / s**2, expected, rtol=3e-6)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 3, 5), (6, 3, 1), (1, 1, 4)])
 def test_one_example_and_one_neuron(shape):
