@@ -294,16 +294,16 @@ class Snapshot(eqx.Module):
     @property
     def balance_drift(self) -> Scalar:
         """max_j |Δ(a_j² − ‖w_j‖²)| / (a_j² + ‖w_j‖²): zero for the flow (Lemma 1). In a
-        run at `rates` each square over its rate, and NaN where a rate is 0."""
+        run at `rates` each square over its rate, and NaN where a rate is 0. NaN too
+        where a weight is."""
         squares, norms, rates = self.a**2, self.squared_norms, self.problem.rates
         if rates is not None:
             squares, norms = _over(squares, rates.a), _over(norms, rates.w)
         drift = jnp.abs(squares - norms - self.start.balance)
         size = squares + norms
-        shares = jnp.where(size > 0, drift / jnp.where(size > 0, size, 1), 0)
-        if rates is None:
-            return jnp.max(shares)
-        return jnp.where((rates.w > 0) & (rates.a > 0), jnp.max(shares), jnp.nan)
+        # NaN is neither: it stays what it is.
+        nothing = size <= 0
+        return jnp.max(jnp.where(nothing, 0, drift / jnp.where(nothing, 1, size)))
 
 
 def cut(problem: Problem, snapshot: Snapshot) -> Snapshot:

@@ -52,6 +52,24 @@ def test_euler_drifts_at_first_order():
     assert drifts[1] / drifts[2] == pytest.approx(2, rel=0.15)
 
 
+def test_a_drift_of_weights_that_are_nan_is_nan():
+    data = jaxflow.Dataset(np.eye(2), [1.0, 2.0])
+    network = jaxflow.Network(np.ones((2, 2)), np.ones(2))
+    run = jaxflow.simulate(
+        data, network, jaxflow.GradientDescent(1e200), times=[2e200], observe={}
+    )
+    assert run.result == jaxflow.Results.diverged
+    assert np.isnan(run.stats["balance_drift"])
+    # A neuron at the origin has none, beside one that moves.
+    network = jaxflow.Network(np.diag([0.0, 1.0]), np.array([0.0, 1.0]))
+    run = jaxflow.simulate(
+        data, network, jaxflow.GradientDescent(0.5), times=[0.5], observe={}
+    )
+    w, a = run.final.w[1], run.final.a[1]
+    expected = abs(a**2 - w @ w) / (a**2 + w @ w)
+    assert_allclose(run.stats["balance_drift"], expected, rtol=1e-12)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_permuting_neurons_changes_nothing(name):

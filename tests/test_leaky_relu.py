@@ -9,6 +9,7 @@ import pytest
 
 import jaxflow
 from jaxflow import theory
+from jaxflow._methods.kinks import LeakyKinks, Step
 
 from . import reference
 from .problems import antipodal_array, correlated, orthogonal_array, without_kinks
@@ -87,6 +88,18 @@ def test_other_slopes_are_refused(slope):
         jaxflow.Network(np.ones((2, 2)), np.ones(2), negative_slope=slope)
     with pytest.raises(ValueError, match="negative_slope must be"):
         jaxflow.sample_problem(jax.random.key(0), n=3, d=4, negative_slope=slope)
+
+
+@pytest.mark.parametrize("slope", (1 - 1e-10, 1e-50))
+def test_slopes_that_single_precision_rounds_away_are_refused(slope):
+    w, key = np.ones((2, 2), np.float32), jax.random.key(0)
+    with pytest.raises(ValueError, match="in float32"):
+        jaxflow.Network(w, w[0], negative_slope=slope)
+    laws: dict[str, Any] = {"n": 3, "d": 4, "negative_slope": slope, "dtype": "float32"}
+    with pytest.raises(ValueError, match="in float32"):
+        jaxflow.sample_problem(key, **laws)
+    held = jaxflow.Network(np.ones((2, 2)), np.ones(2), negative_slope=slope)
+    assert held.negative_slope == slope
 
 
 def test_two_slopes_for_one_network_are_refused():
@@ -179,6 +192,22 @@ def test_runge_kutta_on_orthogonal_inputs_with_kinks():
         sol = jaxflow.simulate(*problem, jaxflow.RungeKuttaFlow(rtol), times=[30.0])
         assert sol.stats["kink_crossings"] == 8
         assert distance(sol.final, exact.w, exact.a) < error
+
+
+@pytest.mark.parametrize("slope", (0.0, 1e-38, 0.25))
+def test_a_corner_of_long_inputs(slope):
+    """1/s times a length above 4 is beyond what the dtype holds where s is 0."""
+    norms = np.array([1, 5, 8], np.float32)
+    slope = jnp.float32(slope)
+    kinks = LeakyKinks(jaxflow.OrthogonalInputs(norms), slope)
+    before = jnp.array([[1, 0.5, -1], [-1, -1, 0.25]], jnp.float32)
+    after = jnp.array([[0.5, -0.25, -1.5], [-1, -0.5, 0.125]], jnp.float32)
+    a, r = jnp.zeros(2, jnp.float32), jnp.zeros(3, jnp.float32)
+    step = Step(before, after, a, a, r, r, jnp.ones((), jnp.float32))
+    size, fall = kinks.bends(step, kinks.begin(before, None))
+    bend = (1 - np.float32(slope) ** 2) * np.array([[0, 5, 0], [0, 0, 0]])
+    np.testing.assert_allclose(size, 0.5 * bend, rtol=1e-6)
+    np.testing.assert_allclose(fall, 0.75 * bend, rtol=1e-6)
 
 
 @pytest.mark.slow

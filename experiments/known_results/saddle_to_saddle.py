@@ -88,7 +88,8 @@ def simulate(config: Config) -> xr.Dataset:
         for level in (SADDLES[:-1] + SADDLES[1:]) / 2:
             stop = jaxflow.LossBelow(level)
             sol = jaxflow.simulate(*drawn, flow, times=times, observe={}, stop=stop)
-            jumps.append(float(sol.final_time))
+            jumped = bool(sol.result == jaxflow.Results.loss_below)
+            jumps.append(float(sol.final_time) if jumped else np.nan)
         run = {"loss": ("tau", loss), "jump": ("group", jumps)}
         runs.append(xr.Dataset(run, {"tau": tau}))
     return xr.concat(runs, xr.Variable("scale", list(config.scales)))

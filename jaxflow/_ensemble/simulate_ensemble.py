@@ -22,7 +22,7 @@ from .._sampling.fixed import (
 )
 from .._sampling.initialisation import InitLaw
 from .._sampling.inputs import InputLaw
-from .._sampling.problem import checked_laws, dtype_of, sample_problem
+from .._sampling.problem import check_slope, checked_laws, dtype_of, sample_problem
 from .._sampling.targets import TargetLaw
 from .._simulate import check_observers, check_stops
 from .._stops import Stops
@@ -184,10 +184,11 @@ def simulate_ensemble(
     methods, labelled = check_methods(method)
     stops, observers = check_stops(stop), check_observers(observe)
     check_names(observers.functions, methods.values())
-    inputs, targets = checked_laws(inputs, targets, init, bias, negative_slope)
+    inputs, targets = checked_laws(inputs, targets, init, bias)
     own_rates = check_rates(rates)
     n, d = sizes_of(inputs, targets, n, d)
     dtype = dtype_of(inputs, targets, dtype)
+    check_slope(negative_slope, dtype)
     # Compared and drawn in the precision of the runs.
     inputs, targets = cast_fixed(inputs, dtype), cast_fixed(targets, dtype)
     accepted = check_accept(accept)

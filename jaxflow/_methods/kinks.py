@@ -303,8 +303,9 @@ class LeakyKinks(AbstractHolding):
         size, fall = _corner(step, pattern.beyond(step.after))
         s = self.slope
         bend = jnp.where(pattern.above, 1 - s**2, s - pattern.steeper)
-        turned = self.inputs.preactivations(bend)
-        return size * turned, fall * turned
+        # 1/s may be huge where there is no corner: times a length it would be infinite.
+        preactivations = self.inputs.preactivations
+        return preactivations(bend * size), preactivations(bend * fall)
 
 
 class CrossingPattern(AbstractPattern):

@@ -27,6 +27,7 @@ from .._checks import (
     check_kind,
     check_positive,
     is_concrete,
+    untraced,
 )
 from .._linalg import product
 from .._repr import shown
@@ -98,8 +99,7 @@ class Network(eqx.Module):
         self.w = w.astype(dtype)
         self.a = a.astype(dtype)
         self.squared_norm = None if squared_norm is None else squared_norm.astype(dtype)
-        slope = as_slope(negative_slope)
-        self.negative_slope = None if slope is None else slope.astype(dtype)
+        self.negative_slope = as_slope(negative_slope, dtype)
 
     @property
     def width(self) -> int:
@@ -112,18 +112,25 @@ class Network(eqx.Module):
         return f"Network(p={self.width}, w={self.w.shape}, dtype={self.w.dtype}{told})"
 
 
-def as_slope(negative_slope: Number | None) -> Scalar | None:
-    """A slope in [0, 1) as an array without axes; None where it is known to be 0."""
+def as_slope(negative_slope: Number | None, dtype: Any = None) -> Scalar | None:
+    """A slope in [0, 1) as an array without axes, of this dtype if one is given; None
+    where it is known to be 0."""
     if negative_slope is None:
         return None
-    slope = as_scalar("negative_slope", negative_slope, strictly=False)
+    slope = given = as_scalar("negative_slope", negative_slope, strictly=False)
+    if dtype is not None:
+        slope = untraced(lambda value: value.astype(dtype), given)
     if is_concrete(slope):
         # By NumPy: inside jit whatever jax compares is traced.
         known = np.asarray(slope)
-        if not known < 1:
+        told = shown(given)
+        if known != np.asarray(given):
+            told += f", which is {known} in {slope.dtype}"
+        # A slope that is not 0 must not become that of a ReLU.
+        if not known < 1 or (known == 0 and np.asarray(given) != 0):
             raise ValueError(
                 "negative_slope must be in [0, 1): 0 for a ReLU, 0.01 or so for a "
-                f"leaky one; got {shown(slope)}."
+                f"leaky one; got {told}."
             )
         if known == 0:
             return None

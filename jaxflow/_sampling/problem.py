@@ -99,11 +99,12 @@ def sample_problem(
     """
     check_key(key)
     check_epsilon(epsilon)
-    x_law, y_law = checked_laws(inputs, targets, init, bias, negative_slope)
+    x_law, y_law = checked_laws(inputs, targets, init, bias)
     n, d = sizes_of(x_law, y_law, n, d)
     n, d = check_size("n", n), check_whole("d", d)
     p = width_rule(n, epsilon) if p is None else check_size("p", p)
     dtype = dtype_of(x_law, y_law, dtype)
+    check_slope(negative_slope, dtype)
     input_key, target_key, init_key = jax.random.split(key, 3)
     drawn = with_bias(draw_inputs(x_law, input_key, n, d, dtype), bias)
     d = d + 1 if bias else d
@@ -140,15 +141,12 @@ def draw_targets(
     return as_targets(law(key, seen, dtype), n, dtype)
 
 
-def checked_laws(
-    inputs: Any, targets: Any, init: Any, bias: Any, negative_slope: Any
-) -> tuple[Any, Any]:
+def checked_laws(inputs: Any, targets: Any, init: Any, bias: Any) -> tuple[Any, Any]:
     """The laws of inputs and targets, those that are arrays as fixed ones; raises a
     ValueError where one of all these is none."""
     inputs, targets = fixed_inputs(inputs), fixed_targets(targets)
     check_laws(inputs, targets, init)
     check_bias(bias)
-    check_slope(negative_slope)
     return inputs, targets
 
 
@@ -162,9 +160,9 @@ def check_bias(bias: Any) -> None:
     check_positive("bias", bias, strictly=False)
 
 
-def check_slope(negative_slope: Any) -> None:
+def check_slope(negative_slope: Any, dtype: Any) -> None:
     check_single("negative_slope", negative_slope)
-    as_slope(negative_slope)
+    as_slope(negative_slope, dtype)
 
 
 def check_laws(inputs: Any, targets: Any, init: Any) -> None:
