@@ -259,12 +259,8 @@ class Snapshot(eqx.Module):
     def curvature(self) -> Scalar:
         """μ = p‖∇L‖²/L = −L'/L (eq. 5), from the gradient itself; in a run at `rates`
         (rate_w p‖∂L/∂w‖² + rate_a p‖∂L/∂a‖²)/L, which is −L'/L there."""
-        z, gates = self.preactivations, self.multipliers
-        activations = self.problem.activations(z)
-        gates = self.problem.derivatives(z) if gates is None else gates
-        return self.problem.curvature(
-            self.problem.field_through(activations, gates, self.a)
-        )
+        field = self.problem.field(self.weights, self.a, self.multipliers)
+        return self.problem.curvature(field)
 
     @property
     def average_curvature(self) -> Scalar:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import xarray as xr
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
@@ -24,6 +25,11 @@ RESULTS = Path("results/known_results")
 
 # Dark and light enough to be told apart in grey, too.
 BLUE, ORANGE, GREY = "#1b4f8c", "#e08214", "#9a9a9a"
+
+
+def shades(count: int) -> np.ndarray:
+    """Colours of a quantity that grows or falls, shape (count, 4)."""
+    return plt.get_cmap("viridis")(np.linspace(0.85, 0, count))
 
 
 class Finding(NamedTuple):

@@ -27,9 +27,9 @@ from matplotlib.figure import Figure
 
 import jaxflow
 
-from .common import RESULTS, Finding, produce
+from .common import BLUE, GREY, ORANGE, RESULTS, Finding, produce
 
-COLOURS = ("#000000", "#a8a8a8", "#1b4f8c", "#e08214", "#7b4ba0")
+COLOURS = ("#000000", GREY, BLUE, ORANGE, "#7b4ba0")
 STYLES = ("-", "-", "--", "-.", ":")
 
 
@@ -89,7 +89,7 @@ def simulate(config: Config) -> xr.Dataset:
             data,
             network,
             method,
-            times=np.round(times / rate) * rate if rate else times,
+            times=times,
             observe={"sharpness": jaxflow.sharpness, "beside": beside},
         )
         run = {
@@ -115,7 +115,9 @@ def findings(records: xr.Dataset) -> list[Finding]:
         measured = float(np.median(records.sharpness.values[k, half:]))
         name = f"sharpness in the second half, η = {rate:g} (2/η = {2 / rate:.4g})"
         found.append(Finding(name, predicted, measured))
-    return found
+    along = float(np.median(records.sharpness.values[0, half:]))
+    name = "the flow's sharpness along its slides over that beside its kinks"
+    return [*found, Finding(name, None, along / flow)]
 
 
 def draw(records: xr.Dataset) -> Figure:

@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 
 import jaxflow
 
-from .common import BLUE, ORANGE, RESULTS, Finding, produce
+from .common import BLUE, ORANGE, RESULTS, Finding, produce, shades
 
 TARGETS = np.array([1.8, 1.2, 1.5, -0.9, -1.1, -0.7])
 N = len(TARGETS)
@@ -114,8 +114,7 @@ def findings(records: xr.Dataset) -> list[Finding]:
 
 def draw(records: xr.Dataset) -> Figure:
     figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 2.9))
-    shades = plt.get_cmap("viridis")(np.linspace(0.85, 0, records.sizes["scale"]))
-    for k, shade in enumerate(shades):
+    for k, shade in enumerate(shades(records.sizes["scale"])):
         run = records.isel(scale=k)
         left.plot(run.tau, run.loss, color=shade, label=f"$s$ = {float(run.scale):g}")
     for level in SADDLES:

@@ -31,7 +31,7 @@ from matplotlib.figure import Figure
 import jaxflow
 from jaxflow import theory
 
-from .common import BLUE, GREY, ORANGE, RESULTS, Finding, produce
+from .common import BLUE, GREY, ORANGE, RESULTS, Finding, produce, shades
 from .two_neurons import LENGTHS, Z, boundary, closed_form
 
 # λ and y₁ of the two runs that are shown over time.
@@ -122,10 +122,10 @@ def draw(records: xr.Dataset) -> Figure:
     right.fill_between(ratio, 0, law, color="#e3e3e3", label="predicted: lost")
     right.plot(ratio, law, ":", color="black", label=r"$\delta=\cos(w_2(0),D)$")
     right.plot(limits, 0 * limits, color="black", lw=4, label="Proposition 3")
-    shades = plt.get_cmap("viridis")(np.linspace(0.85, 0, len(records.strength)))
+    colours = shades(len(records.strength))
     for k, strength in enumerate(records.strength.values):
         label, points = f"flow, $y_1={strength:g}$", "osDv^"[k % 5]
-        right.plot(ratio, records.edge[k], points, color=shades[k], ms=3, label=label)
+        right.plot(ratio, records.edge[k], points, color=colours[k], ms=3, label=label)
     right.axhline(1, color=GREY, lw=1)
     right.text(0.053, 1.02, "Assumption 1: above this line")
     right.set(xscale="log", xlim=(0.05, 1), xlabel=r"$\lambda=|y_2/y_1|$")

@@ -180,22 +180,59 @@ class LiteralKinks(AbstractKinks):
         )
 
 
-class OneWayPattern(AbstractPattern):
-    """`gates`: the pairs that are on at the start of the step."""
+class _OrthogonalPattern(AbstractPattern):
+    """`above`: the pairs with z > 0 at the start of the step."""
 
-    gates: PairMask
+    above: PairMask
 
-    def settle(self, weights: Weights) -> Weights:
-        return jnp.where(self.gates, jax.nn.relu(weights), weights)
+    @abc.abstractmethod
+    def beyond(self, weights: Weights) -> PairMask:
+        """Which pairs have reached zero, or passed it."""
 
 
-class OneWayKinks(AbstractHolding):
-    """Orthogonal inputs: a pair switches off once and for good."""
+class _OrthogonalKinks(AbstractHolding):
+    """Orthogonal inputs: a pair never stays at zero, so that its side at the start of a
+    step is all that the step has to know."""
 
-    inputs: OrthogonalInputs
+    inputs: eqx.AbstractVar[OrthogonalInputs]
+    slope: eqx.AbstractVar[Scalar | None]
 
     def start(self, weights: Weights, a: Neurons, r: Examples) -> None:
         return None
+
+    def gates(self, pattern: _OrthogonalPattern) -> PairMask | Pairs:
+        return derivative(pattern.above, self.slope)
+
+    def finish(self, step: Step, pattern: _OrthogonalPattern) -> StepEnd:
+        reached = _count(pattern.beyond(step.after))
+        return StepEnd(
+            weights=pattern.settle(step.after),
+            carried=None,
+            reached=reached,
+            # The network reads the settled weights already.
+            jumped=jnp.zeros((), bool),
+            regated=reached > 0,
+        )
+
+    def bent(self, step: Step, pattern: _OrthogonalPattern) -> Bool[Array, ""]:
+        return _count(pattern.beyond(step.after)) > 0
+
+
+class OneWayPattern(_OrthogonalPattern):
+    """A pair switches off at zero."""
+
+    def settle(self, weights: Weights) -> Weights:
+        return jnp.where(self.above, jax.nn.relu(weights), weights)
+
+    def beyond(self, weights: Weights) -> PairMask:
+        return self.above & (weights <= 0)
+
+
+class OneWayKinks(_OrthogonalKinks):
+    """Orthogonal inputs: a pair switches off once and for good."""
+
+    inputs: OrthogonalInputs
+    slope: None = None
 
     def begin(self, weights: Weights, carried: None) -> OneWayPattern:
         return OneWayPattern(weights > 0)
@@ -203,29 +240,9 @@ class OneWayKinks(AbstractHolding):
     def activations(self, weights: Weights, pattern: OneWayPattern) -> Pairs:
         return jax.nn.relu(self.inputs.preactivations(weights))
 
-    def gates(self, pattern: OneWayPattern) -> PairMask:
-        return pattern.gates
-
-    def finish(self, step: Step, pattern: OneWayPattern) -> StepEnd:
-        reached = _count(self._reached(step, pattern))
-        return StepEnd(
-            weights=pattern.settle(step.after),
-            carried=None,
-            reached=reached,
-            # The network reads zero on these pairs already.
-            jumped=jnp.zeros((), bool),
-            regated=reached > 0,
-        )
-
-    def bent(self, step: Step, pattern: OneWayPattern) -> Bool[Array, ""]:
-        return _count(self._reached(step, pattern)) > 0
-
     def bends(self, step: Step, pattern: OneWayPattern) -> tuple[Pairs, Pairs]:
-        size, fall = _corner(step, self._reached(step, pattern))
+        size, fall = _corner(step, pattern.beyond(step.after))
         return self.inputs.preactivations(size), self.inputs.preactivations(fall)
-
-    def _reached(self, step: Step, pattern: OneWayPattern) -> PairMask:
-        return pattern.gates & (step.after <= 0)
 
 
 def _corner(step: Step, reached: Array) -> tuple[Weights, Weights]:
@@ -243,10 +260,9 @@ def _count(mask: Array) -> Int[Array, ""]:
     return jnp.sum(rows.astype(jnp.int32), dtype=jnp.int32)
 
 
-class LeakyPattern(AbstractPattern):
-    """`above`: the pairs with z > 0 at the start of the step."""
+class LeakyPattern(_OrthogonalPattern):
+    """Beyond zero a pair moves at s times its speed, or 1/s times."""
 
-    above: PairMask
     slope: Scalar
 
     def settle(self, weights: Weights) -> Weights:
@@ -259,19 +275,15 @@ class LeakyPattern(AbstractPattern):
         return 1 / jnp.maximum(self.slope, jnp.finfo(self.slope.dtype).tiny)
 
     def beyond(self, weights: Weights) -> PairMask:
-        """Which pairs have passed zero."""
         return (weights > 0) != self.above
 
 
-class LeakyKinks(AbstractHolding):
+class LeakyKinks(_OrthogonalKinks):
     """Orthogonal inputs, leaky ReLU: a pair that reaches zero passes to the other side,
     where its speed is s times what it was, or 1/s times."""
 
     inputs: OrthogonalInputs
     slope: Scalar
-
-    def start(self, weights: Weights, a: Neurons, r: Examples) -> None:
-        return None
 
     def begin(self, weights: Weights, carried: None) -> LeakyPattern:
         return LeakyPattern(weights > 0, self.slope)
@@ -279,23 +291,6 @@ class LeakyKinks(AbstractHolding):
     def activations(self, weights: Weights, pattern: LeakyPattern) -> Pairs:
         z = self.inputs.preactivations(pattern.settle(weights))
         return activate(z, self.slope)
-
-    def gates(self, pattern: LeakyPattern) -> Pairs:
-        return jnp.where(pattern.above, jnp.ones_like(self.slope), self.slope)
-
-    def finish(self, step: Step, pattern: LeakyPattern) -> StepEnd:
-        reached = _count(pattern.beyond(step.after))
-        return StepEnd(
-            weights=pattern.settle(step.after),
-            carried=None,
-            reached=reached,
-            # The network reads the settled weights already.
-            jumped=jnp.zeros((), bool),
-            regated=reached > 0,
-        )
-
-    def bent(self, step: Step, pattern: LeakyPattern) -> Bool[Array, ""]:
-        return _count(pattern.beyond(step.after)) > 0
 
     def bends(self, step: Step, pattern: LeakyPattern) -> tuple[Pairs, Pairs]:
         # From above σ is z, then s² z: s² z and (1 − s²) (z)_+. From below it is s z,

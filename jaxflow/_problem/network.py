@@ -189,15 +189,13 @@ def predict(network: Network, x: ArrayLike | AbstractInputs | Dataset) -> Exampl
     dtype = jnp.result_type(network.w.dtype, given.dtype)
     given, network = jax.tree.map(lambda leaf: leaf.astype(dtype), (given, network))
     if of_geometry:
-        return _outputs(given, network)
+        return _outputs(given.preactivations(network.w), network)
     # Not as dense inputs, which refuse the zero vector.
-    z = product(network.w, given.T)
-    on = activate(z, network.negative_slope)
-    return mean_activation(on, network.a, network.width)
+    return _outputs(product(network.w, given.T), network)
 
 
-def _outputs(inputs: AbstractInputs, network: Network) -> Examples:
-    z = inputs.preactivations(network.w)
+def _outputs(z: Pairs, network: Network) -> Examples:
+    """h, given the preactivations."""
     on = activate(z, network.negative_slope)
     return mean_activation(on, network.a, network.width)
 
@@ -205,7 +203,7 @@ def _outputs(inputs: AbstractInputs, network: Network) -> Examples:
 def residuals(data: Dataset, network: Network) -> Examples:
     """r_i = y_i − h(x_i), shape (n,)."""
     check_fit(data, network)
-    return data.targets - _outputs(data.inputs, network)
+    return data.targets - _outputs(data.inputs.preactivations(network.w), network)
 
 
 def loss(data: Dataset, network: Network) -> Scalar:

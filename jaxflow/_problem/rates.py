@@ -30,7 +30,7 @@ class Rates(eqx.Module):
     @property
     def admissible(self) -> Bool[Array, ""]:
         """Whether traced rates are what they should be."""
-        both = jnp.stack([1.0 * self.w, 1.0 * self.a])
+        both = jnp.stack([self.w, self.a])
         return jnp.all(jnp.isfinite(both) & (both >= 0)) & jnp.any(both > 0)
 
 

@@ -83,10 +83,14 @@ class Problem(eqx.Module):
         cotangent, a_velocity = pair_velocity(activations, gates, a, r, self.n)
         return Field(gates, r, cotangent, a_velocity)
 
-    def field(self, weights: Weights, a: Neurons) -> "Field":
-        """The literal field of eq. 3, with σ'(0) = 0, or the negative slope."""
+    def field(
+        self, weights: Weights, a: Neurons, multipliers: Pairs | None = None
+    ) -> "Field":
+        """The field of eq. 3. `multipliers` stand for σ'(z) in it, where some pairs
+        slide; else it is the literal one, with σ'(0) = 0, or the negative slope."""
         z = self.inputs.preactivations(weights)
-        return self.field_through(self.activations(z), self.derivatives(z), a)
+        gates = self.derivatives(z) if multipliers is None else multipliers
+        return self.field_through(self.activations(z), gates, a)
 
     def residuals_at(self, weights: Weights, a: Neurons) -> Examples:
         projections = self.inputs.projections(weights)

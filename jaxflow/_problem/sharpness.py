@@ -37,6 +37,7 @@ from .tangent_kernel import (
     at_rates,
     kernel_inputs,
     moved_by,
+    orthogonalised,
     removed_at,
     sliding_at,
 )
@@ -106,7 +107,7 @@ def _sharpness(
 ) -> Scalar:
     z = problem.inputs.preactivations(weights)
     inputs = kernel_inputs(problem, z)
-    activations, sizes = active_parts(problem, weights, a, slides)
+    activations, sizes = active_parts(problem, z, a, slides)
     removed = removed_at(inputs, slides, room)
     residuals: Examples = problem.residuals(activations, a)
     active = activations > 0
@@ -195,13 +196,7 @@ def _largest(span: _Span, dtype: jnp.dtype) -> Scalar:
     def extend(j: Array, state: _Lanczos) -> _Lanczos:
         basis, images, projected, _ = state
         following = span.turned(images[j])
-        column = jnp.zeros(size + 1, dtype)
-        for _ in range(2):
-            parts = product(images, following)
-            following = following - product(parts, basis)
-            column = column + parts
-        column = column[:size]
-        projected = projected.at[:, j].set(column).at[j, :].set(column)
+        following, projected = orthogonalised(following, basis, images, projected, j)
         least = 16 * eps * jnp.max(jnp.abs(projected))
         row, image, length = normalised(following, least)
         return _Lanczos(

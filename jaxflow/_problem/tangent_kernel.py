@@ -28,8 +28,8 @@ pairs.
 **Which pairs slide.** A method that knows says so by its multipliers. For a network at
 rest they are those that lie on their kink to rounding and are held there: the
 multipliers of a neuron solve a convex problem (`_multipliers`), and what slides are the
-pairs whose multiplier is neither 0 nor 1. Collinear inputs share one kink, and slide or
-leave it together.
+pairs whose multiplier is neither 1 nor 0, or the slope. Collinear inputs share one
+kink, and slide or leave it together.
 """
 
 from collections.abc import Callable
@@ -175,7 +175,8 @@ def kernel_at(
     rounding: Array | None = None,
 ) -> TangentKernel:
     """The same in the coordinates of a run. Where `multipliers` are given, the pairs of
-    those strictly between 0 and 1 slide; else the network is taken to be at rest."""
+    those strictly between 0 and 1 slide, or the slope and 1 for a leaky ReLU; else the
+    network is taken to be at rest."""
     return _kernel(
         problem, weights, a, *sliding_at(problem, weights, a, multipliers, rounding)
     )
@@ -194,22 +195,20 @@ def sliding_at(
     if multipliers is not None:
         slides = between(multipliers, problem.slope)
     elif isinstance(problem.inputs, OrthogonalInputs):
-        # Nothing pushes a pair back onto its kink: it switches off.
+        # Nothing pushes a pair back onto its kink: it goes on to the other side.
         slides = jnp.zeros((a.shape[0], problem.inputs.num_examples), bool)
     else:
-        near = _near_kink(problem, weights, a, rounding)
-        if _is_diagonal(problem):
-            slides = near
-        else:
-            room = _room(near)
-            enough = _fits(near, room)
-            slides = near if room == 0 else _held(problem, weights, a, near, room)
-    # On orthogonal and antipodal inputs no active example has a part along one that
-    # slides.
-    room = 0 if _is_diagonal(problem) else _room(slides)
-    if not _is_diagonal(problem):
-        enough &= _fits(slides, room)
-    return slides, enough, room
+        slides = _near_kink(problem, weights, a, rounding)
+    if _is_diagonal(problem):
+        # No active example has a part along one that slides.
+        return slides, enough, 0
+    if multipliers is None:
+        room = _room(slides)
+        enough = _fits(slides, room)
+        if room:
+            slides = _held(problem, weights, a, slides, room)
+    room = _room(slides)
+    return slides, enough & _fits(slides, room), room
 
 
 def _is_diagonal(problem: Problem) -> bool:
@@ -278,8 +277,8 @@ def _cosines(inputs: AbstractInputs, index: Int[Array, "p S"], rows: Array) -> A
 def _near_kink(
     problem: Problem, weights: Weights, a: Neurons, rounding: Array | None
 ) -> PairMask:
-    """The pairs that lie on their kink to rounding. On antipodal inputs, those that are
-    held there besides: both sides push onto it."""
+    """The pairs that lie on their kink to rounding; for a ReLU on antipodal inputs only
+    those that are held there, onto which both sides push."""
     inputs = problem.inputs
     z = inputs.preactivations(weights)
     if rounding is None:
@@ -288,7 +287,7 @@ def _near_kink(
         rounding = jnp.asarray(factor, z.dtype)
     sizes = jnp.sqrt(jnp.maximum(problem.squared_norms(weights), 0))
     bound = rounding.astype(z.dtype) * sizes[:, None] * inputs.norms[None, :]
-    # A neuron at the origin is stationary by σ'(0) = 0, and has no kink to slide along.
+    # A neuron at the origin has no kink to slide along.
     near = (jnp.abs(z) <= bound) & (bound > 0)
     if isinstance(inputs, AntipodalInputs) and _is_diagonal(problem):
         r = problem.residuals(jax.nn.relu(z), a)
@@ -425,8 +424,9 @@ def _kernel(
     enough: Bool[Array, ""],
     room: int,
 ) -> TangentKernel:
-    inputs = kernel_inputs(problem, problem.inputs.preactivations(weights))
-    activations, sizes = at_rates(problem, *active_parts(problem, weights, a, slides))
+    z = problem.inputs.preactivations(weights)
+    inputs = kernel_inputs(problem, z)
+    activations, sizes = at_rates(problem, *active_parts(problem, z, a, slides))
     pairs = jnp.where(enough, problem.n * problem.p, jnp.nan)
     removed = removed_at(inputs, slides, room)
     # M_ii, as large as it is where nothing slides.
@@ -447,11 +447,10 @@ def _kernel(
 
 
 def active_parts(
-    problem: Problem, weights: Weights, a: Neurons, slides: PairMask
+    problem: Problem, z: Pairs, a: Neurons, slides: PairMask
 ) -> tuple[Pairs, Pairs]:
     """(z_ji)_+ and |a_j| of the pairs that are active and do not slide, else 0; of a
     leaky ReLU σ(z_ji) and |a_j| σ'(z_ji)."""
-    z = problem.inputs.preactivations(weights)
     active = (z > 0) & ~slides
     if problem.slope is None:
         return jnp.where(active, z, 0), jnp.where(active, jnp.abs(a)[:, None], 0)
@@ -631,6 +630,27 @@ def _bisect(
     return low + 0.5 * (high - low), high - low
 
 
+def orthogonalised(
+    image: Float[Array, " s"],
+    basis: Float[Array, "k s"],
+    images: Float[Array, "k s"],
+    projected: Float[Array, "m m"],
+    j: Array,
+) -> tuple[Float[Array, " s"], Float[Array, "m m"]]:
+    """A step of Lanczos, with full reorthogonalisation: the operator's `image` of row j
+    of the basis without its parts along all rows, which become row and column j of
+    `projected`. `images` are the rows times the matrix of the inner product: the basis
+    itself where that is the usual one."""
+    column = jnp.zeros(basis.shape[0], basis.dtype)
+    # Twice, as the first time leaves the rounding of what it takes away.
+    for _ in range(2):
+        parts = product(images, image)
+        image = image - product(parts, basis)
+        column = column + parts
+    column = column[: projected.shape[0]]
+    return image, projected.at[:, j].set(column).at[j, :].set(column)
+
+
 class _Lanczos(eqx.Module):
     """`basis`: orthonormal rows, zero beyond those that there are; `projected`: the
     operator on them. `filled`: how many of them a restart kept."""
@@ -660,13 +680,7 @@ def _ends_by_lanczos(
     ) -> tuple[Array, Array, Scalar]:
         basis, projected, _ = state
         image = times(basis[j])
-        column = jnp.zeros(size + 1, dtype)
-        for _ in range(2):
-            parts = product(basis, image)
-            image = image - product(parts, basis)
-            column = column + parts
-        column = column[:size]
-        projected = projected.at[:, j].set(column).at[j, :].set(column)
+        image, projected = orthogonalised(image, basis, basis, projected, j)
         length = jnp.linalg.norm(image)
         # The basis spans an invariant subspace: what is left is rounding.
         ended = length <= 16 * eps * jnp.max(jnp.abs(projected))

@@ -25,8 +25,8 @@ def check_snapshot(s: Any) -> None:
 
 
 def check_relu(s: Snapshot, statement: str) -> None:
-    """Raises a ValueError where a statement is asked about that is not true of a leaky
-    ReLU, nor where w and a have rates of their own."""
+    """Raises a ValueError for a leaky ReLU, and for a run in which w or a has a rate
+    other than 1: the statement need not be true of either."""
     check_snapshot(s)
     if s.problem.rates is not None:
         raise ValueError(
