@@ -653,13 +653,15 @@ def orthogonalised(
 
 class _Lanczos(eqx.Module):
     """`basis`: orthonormal rows, zero beyond those that there are; `projected`: the
-    operator on them. `filled`: how many of them a restart kept."""
+    operator on them. `filled`: how many of them a restart kept. `top`: the Ritz vector
+    of the upper end."""
 
     basis: Float[Array, "k n"]
     projected: Float[Array, "m m"]
     filled: Int[Array, ""]
     restarts: Int[Array, ""]
     ends: _Ends
+    top: Float[Array, " n"]
 
 
 def _ends_by_lanczos(
@@ -700,16 +702,18 @@ def _ends_by_lanczos(
         values, vectors = jnp.linalg.eigh(filled)
         off = length * jnp.maximum(jnp.abs(vectors[-1, 0]), jnp.abs(vectors[-1, -1]))
         ends = (jnp.maximum(values[0], 0), values[-1], off)
+        top = product(vectors[:, -1], basis[:size])
+        count = state.restarts + 1
         if size < _BASIS:
             # The basis has held all there is.
-            return _Lanczos(basis, projected, jnp.int32(size), state.restarts + 1, ends)
+            return _Lanczos(basis, projected, jnp.int32(size), count, ends, top)
         chosen = jnp.concatenate([jnp.arange(_LOWER), jnp.arange(size - _UPPER, size)])
         kept = len(chosen)
         rotated = product(vectors[:, chosen].T, basis[:size])
         basis = jnp.zeros_like(basis).at[:kept].set(rotated).at[kept].set(basis[size])
         projected = jnp.zeros_like(projected)
         projected = projected.at[:kept, :kept].set(jnp.diag(values[chosen]))
-        return _Lanczos(basis, projected, jnp.int32(kept), state.restarts + 1, ends)
+        return _Lanczos(basis, projected, jnp.int32(kept), count, ends, top)
 
     def unfinished(state: _Lanczos) -> Bool[Array, ""]:
         _, largest, off = state.ends
@@ -721,6 +725,14 @@ def _ends_by_lanczos(
         filled=jnp.int32(0),
         restarts=jnp.int32(0),
         ends=(nothing, nothing, nothing + jnp.inf),
+        top=start,
     )
-    smallest, largest, off = jax.lax.while_loop(unfinished, cycle, first).ends
+    last = jax.lax.while_loop(unfinished, cycle, first)
+    smallest, largest, off = last.ends
+    # Some ten roundings of λ_max gather in `projected`. The residual of the Ritz pair
+    # holds them, and what is summed up in it is small, so that sums round no more.
+    # Where all eigenvalues are equal the vector may be one of the missing rows, zero.
+    residual = times(last.top) - largest * last.top
+    square = jnp.vdot(last.top, last.top)
+    largest += jnp.vdot(last.top, residual) / jnp.where(square > 0, square, 1)
     return smallest, largest, jnp.maximum(off, 8 * eps * largest)
