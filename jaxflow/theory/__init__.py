@@ -48,6 +48,12 @@ from ._initial import coverage_upper_bound as coverage_upper_bound
 from ._initial import examples_for_width as examples_for_width
 from ._initial import necessary_width as necessary_width
 from ._initial import sufficient_width as sufficient_width
+from ._limiting_law import CRITICAL_WIDTH_RATIO as CRITICAL_WIDTH_RATIO
+from ._limiting_law import LimitingCurvatureLaw as LimitingCurvatureLaw
+from ._limiting_law import (
+    limiting_curvature_constant as limiting_curvature_constant,
+)
+from ._limiting_law import limiting_curvature_law as limiting_curvature_law
 from ._orthogonal import GroupBounds as GroupBounds
 from ._orthogonal import ceiling_constant as ceiling_constant
 from ._orthogonal import curvature_ceiling as curvature_ceiling
