@@ -42,9 +42,9 @@ _DAMPING, _FOLLOWING = 0.7, 8
 # Kinks beyond those that there is room for are solved in further blocks, and all blocks
 # again and again, at most so often.
 _SWEEPS = 200
-# Most steps need few of the slots for kinks: one in so many, where that is not less
-# than _LEAST.
-_SHARES, _LEAST = (2, 4, 8), 16
+# Most steps need few of the slots for kinks: so many sixteenths of them, where that is
+# not less than _LEAST.
+_SHARES, _LEAST = (8, 4, 3, 2), 16
 # A pair lies on its kink when its own push moves it so many times as far in a step.
 _ON_KINK = 1e-3
 # Roundings that the residual cannot go below.
@@ -125,70 +125,80 @@ def coupled_masks(
     undecided, close = (_by_direction(interactions, m) for m in (undecided, close))
     most = jnp.max(jnp.sum(undecided, axis=1, dtype=jnp.int32))
     # What is only close takes part where that does not make a step longer.
-    fits = jnp.sum(close, axis=1, dtype=jnp.int32) <= -(-candidates // _SHARES[-1])
+    fits = jnp.sum(close, axis=1, dtype=jnp.int32) <= _part(candidates, _SHARES[-1])
     chosen = jnp.where(fits[:, None], close, undecided)
     blocks = jnp.where(crowds, jnp.maximum(-(-most // candidates), 1), 1)
     accuracy = jnp.maximum(accuracy, _ROUNDINGS * jnp.finfo(z.dtype).eps)
-    none = jnp.zeros(z.shape, bool)
 
-    def unfinished(state: _Round) -> Bool[Array, ""]:
-        swept = (state.count > 0) & (state.count % blocks == 0)
-        settled = swept & ((blocks == 1) | (state.moved <= accuracy))
-        return ~settled & (state.count < _SWEEPS * blocks)
+    def solved(number: Array | int, shares: tuple[int, ...], at: _Pushed) -> _Solution:
+        """The kinks of one block, where the others push as `at` says."""
+        index = _indices(chosen, candidates * number, candidates)
+        kinks = _picked(interactions, index, z, at.velocity, at.cotangent, gain)
+        values, slides, *others = _solve(interactions, kinks, step, accuracy, shares)
+        pairs = _spread(interactions, kinks, values, slides, (at.values, at.sliding))
+        return _Solution(*pairs, *others)
 
-    def block(state: _Round) -> _Round:
-        first = candidates * (state.count % blocks)
-        index = _indices(chosen, first, candidates)
-        kinks = _picked(interactions, index, z, state.velocity, state.cotangent, gain)
-        solved, sliding, residual, moved, doubt = _solve(
-            interactions, kinks, step, accuracy
-        )
-        values, slides = _spread(
-            interactions, kinks, solved, sliding, (state.values, state.sliding)
-        )
-        # Of several blocks, the next one sees what this one does.
-        pushes = gain * values
-        velocity, cotangent = only_where_needed(
-            blocks > 1,
-            lambda: (
-                state.velocity + interactions.image(pushes - state.cotangent),
-                pushes,
-            ),
-            (state.velocity, state.cotangent),
-        )
-        again = state.count % blocks > 0
-        return _Round(
-            values=values,
-            sliding=slides,
-            velocity=velocity,
-            cotangent=cotangent,
-            residual=jnp.where(again, jnp.maximum(state.residual, residual), residual),
-            moved=jnp.where(again, jnp.maximum(state.moved, moved), moved),
-            doubt=jnp.where(again, state.doubt + doubt, doubt),
-            count=state.count + 1,
-        )
+    nothing = jnp.zeros(z.shape, bool)
+    first = solved(0, _SHARES, _Pushed(masks, nothing, velocity, cotangent))
 
-    zero = jnp.zeros((), z.dtype)
-    doubt = jnp.zeros(len(z), z.dtype)
-    start = _Round(masks, none, velocity, cotangent, zero, zero, doubt, jnp.int32(0))
-    end = jax.lax.while_loop(unfinished, block, start)
-    residual = jnp.where(blocks > 1, jnp.maximum(end.residual, end.moved), end.residual)
+    def swept() -> _Solution:
+        """Block by block, each of which sees what the ones before it do."""
+
+        def unfinished(state: tuple[_Pushed, _Solution, Array]) -> Bool[Array, ""]:
+            _, found, count = state
+            settled = (count % blocks == 0) & (found.moved <= accuracy)
+            return ~settled & (count < _SWEEPS * blocks)
+
+        def block(
+            state: tuple[_Pushed, _Solution, Array],
+        ) -> tuple[_Pushed, _Solution, Array]:
+            at, found, count = state
+            new, again = solved(count % blocks, (), at), count % blocks > 0
+            new = _Solution(
+                new.values,
+                new.sliding,
+                jnp.where(
+                    again, jnp.maximum(found.residual, new.residual), new.residual
+                ),
+                jnp.where(again, jnp.maximum(found.moved, new.moved), new.moved),
+                jnp.where(again, found.doubt + new.doubt, new.doubt),
+            )
+            return pushed(new, at), new, count + 1
+
+        def pushed(found: _Solution, at: _Pushed) -> _Pushed:
+            pushes = gain * found.values
+            moves = interactions.image(pushes - at.cotangent)
+            return _Pushed(found.values, found.sliding, at.velocity + moves, pushes)
+
+        start = pushed(first, _Pushed(masks, nothing, velocity, cotangent))
+        _, end, _ = jax.lax.while_loop(unfinished, block, (start, first, jnp.int32(1)))
+        residual = jnp.maximum(end.residual, end.moved)
+        return eqx.tree_at(lambda found: found.residual, end, residual)
+
+    # The loop would copy all pairs several times, and most steps need one block.
+    end = only_where_needed(blocks > 1, swept, first)
     overflow = jnp.maximum(most - candidates, 0)
-    return Masks(end.values, end.sliding, overflow, residual, end.doubt)
+    return Masks(end.values, end.sliding, overflow, end.residual, end.doubt)
 
 
-class _Round(eqx.Module):
-    """`velocity` is that of the pushes `cotangent`, and `moved` by how much those that
-    attract changed since the last sweep over all blocks, as a residual."""
+class _Pushed(eqx.Module):
+    """The multipliers, and the velocity of the pushes `cotangent`, (p, n) each."""
 
     values: Pairs
     sliding: PairMask
     velocity: Pairs
     cotangent: Pairs
+
+
+class _Solution(eqx.Module):
+    """`moved`: by how much the pushes that attract changed since the block was solved
+    the last time, as a residual; of all blocks since the last sweep."""
+
+    values: Pairs
+    sliding: PairMask
     residual: Scalar
     moved: Scalar
     doubt: Neurons
-    count: Int[Array, ""]
 
 
 def _by_direction(interactions: Interactions, chosen: PairMask) -> PairMask:
@@ -245,14 +255,19 @@ Solved = tuple[Float[Array, "p S"], Bool[Array, "p S"], Scalar, Scalar, Neurons]
 
 
 def _solve(
-    interactions: Interactions, kinks: _Kinks, step: Scalar, accuracy: Scalar
+    interactions: Interactions,
+    kinks: _Kinks,
+    step: Scalar,
+    accuracy: Scalar,
+    shares: tuple[int, ...],
 ) -> Solved:
     """λ of each kink, which slide, the residual, by how much λ has moved, and the
-    doubt."""
+    doubt. `shares`: parts of the slots, in sixteenths, that are taken where they are
+    enough."""
     room = kinks.index.shape[1]
     most = jnp.max(jnp.sum(kinks.present, axis=1, dtype=jnp.int32))
     # Those at the front are filled first. Fewer than so many are not worth a program.
-    sizes = [room] + [room // k for k in _SHARES if room // k >= _LEAST]
+    sizes = [room] + [size for k in shares if (size := _part(room, k)) >= _LEAST]
     fitting = jnp.sum(jnp.stack([most <= size for size in sizes]), dtype=jnp.int32)
 
     def solved(number: int, size: int) -> Solved:
@@ -269,6 +284,10 @@ def _solve(
     return found
 
 
+def _part(room: int, sixteenths: int) -> int:
+    return -(-room * sixteenths // 16)
+
+
 def _iterate(
     interactions: Interactions,
     kinks: _Kinks,
@@ -277,7 +296,14 @@ def _iterate(
     needed: Bool[Array, ""],
 ) -> Solved:
     n = interactions.inputs.num_examples
-    inner = interactions.among(jnp.minimum(kinks.index, n - 1))
+    size = kinks.index.shape[1]
+    # Where it is not needed it costs nothing; and once made it is kept. XLA would look
+    # it up anew for each use.
+    inner = only_where_needed(
+        needed,
+        lambda: interactions.among(jnp.minimum(kinks.index, n - 1)),
+        jnp.zeros((len(kinks.index), size, size), kinks.z.dtype),
+    )
     roots = jnp.where(kinks.present, jnp.sqrt(kinks.squares), 0)
     roots_inverse = inverse(roots)
     # Row sums of |cosines|, of kinks that are present.

@@ -205,10 +205,9 @@ class Scheme(eqx.Module):
         # products, w with the a, and a with the w, halfway. The a that λ was solved
         # with is a prediction, which `ratio` corrects; what slides stays on its kink.
         moved = h * problem.inputs.adjoint(gain * multipliers)
-        pulls = multipliers * mean[None, :]
         # One product for both: where the step leads without the correction.
         shift = problem.inputs.preactivations(place.weights + moved) - z
-        now, bent = jnp.sum(pulls * z, axis=1) / n, jnp.sum(pulls * shift, axis=1) / n
+        now, bent = (product(multipliers * v, mean) / n for v in (z, shift))
         ratio = (2 * a + h * problem.at_rate_a(now)) / nonzero(
             2 * a_mid - 0.5 * h * problem.at_rate_a(bent)
         )
@@ -241,8 +240,8 @@ class Scheme(eqx.Module):
         before, after = place.loss, problem.loss(r_new)
         # p‖∇L‖²/L over the step: ‖Σ_i c_i x_i‖² = c·Kc, and Kc is the velocity of z.
         # Of the gradient each part is at its rate once.
-        own = (ratio * a_mid / n)[:, None] * pulls
-        squares = jnp.sum(own * velocity) + jnp.sum(a_velocity * slope)
+        pulls = ratio * a_mid * product(multipliers * velocity, mean) / n
+        squares = jnp.sum(pulls) + jnp.sum(a_velocity * slope)
         curvature = squares / (problem.p * jnp.sqrt(before) * jnp.sqrt(after))
         rises = rising(problem, r, r_new, sums)
         doubt = jnp.max(masks.doubt * inverse_sizes)
