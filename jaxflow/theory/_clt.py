@@ -65,9 +65,10 @@ class NeuronMoments(eqx.Module):
 
 def neuron_moments(init: Initialisation, d: Number) -> NeuronMoments:
     """The moments of an `Initialisation` with a Gaussian first layer, in closed form:
-    r √d ~ χ_d, and |a| = r or r + Exp(1).
+    before its scales r √d ~ χ_d, and |a| = r or r + Exp(1).
 
-    Raises a ValueError for another first layer, whose direction is not uniform.
+    Raises a ValueError for another first layer, whose direction is not uniform, and for
+    a second layer that does not look at w, whose law depends on p.
     """
     check_kind("init", init, Initialisation, "jaxflow.Initialisation()")
     check_positive("d", d)
@@ -76,21 +77,29 @@ def neuron_moments(init: Initialisation, d: Number) -> NeuronMoments:
             "closed moments want first_layer='gaussian', got "
             f"{init.first_layer!r}; use sampled_limit with neurons of your law."
         )
+    if init.second_layer not in ("balanced", "exponential"):
+        raise ValueError(
+            "closed moments want second_layer='exponential' or 'balanced', got "
+            f"{init.second_layer!r}; use sampled_limit with neurons of your law."
+        )
     d = jnp.asarray(d, jnp.result_type(float))
     r1, r2, r3, r4 = (
         jnp.exp(k / 2 * jnp.log(2 / d) + gammaln((d + k) / 2) - gammaln(d / 2))
         for k in (1, 2, 3, 4)
     )
-    s = init.scale
     if init.second_layer == "balanced":
-        return NeuronMoments(d, s**2 * r2, s**4 * r4, r2, r4, s**2 * r4)
+        a2, a4, a2r2 = r2, r4, r4
+    else:
+        a2, a2r2 = r2 + 2 * r1 + 2, r4 + 2 * r3 + 2 * r2
+        a4 = r4 + 4 * r3 + 12 * r2 + 24 * r1 + 24
+    of_a, of_w = init.scale, init.scale * init.first_layer_scale
     return NeuronMoments(
         d,
-        w2=s**2 * r2,
-        w4=s**4 * r4,
-        a2=r2 + 2 * r1 + 2,
-        a4=r4 + 4 * r3 + 12 * r2 + 24 * r1 + 24,
-        a2w2=s**2 * (r4 + 2 * r3 + 2 * r2),
+        w2=of_w**2 * r2,
+        w4=of_w**4 * r4,
+        a2=of_a**2 * a2,
+        a4=of_a**4 * a4,
+        a2w2=(of_a * of_w) ** 2 * a2r2,
     )
 
 

@@ -14,11 +14,10 @@ from jaxflow import theory
 
 
 def test_moments_of_a_neuron_against_the_chi_law():
-    d, s = 7, 1.3
+    d, c, s = 7, 0.7, 1.3
     for law, power in (("balanced", 0), ("exponential", 1)):
-        moments = theory.neuron_moments(
-            jaxflow.Initialisation(second_layer=law, scale=s), d
-        )
+        init = jaxflow.Initialisation(second_layer=law, scale=c, first_layer_scale=s)
+        moments = theory.neuron_moments(init, d)
 
         def expect(function, power=power):
             chi = stats.chi(d)
@@ -35,11 +34,11 @@ def test_moments_of_a_neuron_against_the_chi_law():
             )[0]
 
         for value, function in (
-            (moments.w2, lambda r, a: (s * r) ** 2),
-            (moments.w4, lambda r, a: (s * r) ** 4),
-            (moments.a2, lambda r, a: a**2),
-            (moments.a4, lambda r, a: a**4),
-            (moments.a2w2, lambda r, a: a**2 * (s * r) ** 2),
+            (moments.w2, lambda r, a: (c * s * r) ** 2),
+            (moments.w4, lambda r, a: (c * s * r) ** 4),
+            (moments.a2, lambda r, a: (c * a) ** 2),
+            (moments.a4, lambda r, a: (c * a) ** 4),
+            (moments.a2w2, lambda r, a: (c * a) ** 2 * (c * s * r) ** 2),
         ):
             np.testing.assert_allclose(value, expect(function), rtol=1e-6)
 
@@ -49,10 +48,23 @@ def test_moments_want_a_rotation_invariant_law():
         theory.neuron_moments(jaxflow.Initialisation(first_layer="uniform"), 5)
 
 
+@pytest.mark.parametrize("law", ["gaussian", "uniform"])
+def test_moments_want_a_second_layer_that_looks_at_w(law):
+    with pytest.raises(ValueError, match="sampled_limit"):
+        theory.neuron_moments(jaxflow.Initialisation(second_layer=law), 5)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("scale, law", [(1.0, "exponential"), (6.0, "balanced")])
-def test_closed_limit_against_a_sample_of_neurons(scale, law):
-    init = jaxflow.Initialisation(second_layer=law, scale=scale)
+@pytest.mark.parametrize(
+    "law, scales",
+    [
+        ("exponential", {}),
+        ("balanced", {"first_layer_scale": 6.0}),
+        ("balanced", {"scale": 3.0, "first_layer_scale": 0.5}),
+    ],
+)
+def test_closed_limit_against_a_sample_of_neurons(law, scales):
+    init = jaxflow.Initialisation(second_layer=law, **scales)
     data, _ = jaxflow.sample_problem(jax.random.key(0), n=6, d=8, p=1)
     sample = init(jax.random.key(1), data, 8, 200_000)
     closed = theory.orthogonal_limit(data, theory.neuron_moments(init, 8))
@@ -65,7 +77,7 @@ def test_closed_limit_against_a_sample_of_neurons(scale, law):
 @pytest.mark.slow
 def test_the_residuals_add_to_the_deviation():
     # Where w is large, γ₀ of eq. 66 is off by more than the error of a sample.
-    init = jaxflow.Initialisation(second_layer="balanced", scale=6.0)
+    init = jaxflow.Initialisation(second_layer="balanced", first_layer_scale=6.0)
     data, _ = jaxflow.sample_problem(jax.random.key(0), n=6, d=8, p=1)
     moments = theory.neuron_moments(init, 8)
     closed = theory.orthogonal_limit(data, moments).gamma
