@@ -82,6 +82,9 @@ def run(config: Config) -> list[Row]:
         # A theme's numbers do not depend on which others are run.
         key = jax.random.fold_in(jax.random.key(config.seed), THEMES.index(theme))
         rows += module.check(size, key)
+        # Thousands of small programs gather, each with mappings of memory of its own,
+        # of which Linux allows a process 65,530: beyond, the compiler crashes.
+        jax.clear_caches()
     rows.sort(key=_place)
     if themes == THEMES:
         missing = [s for s in STATEMENTS if not any(_is(row, s) for row in rows)]

@@ -71,12 +71,19 @@ def extinction(size: Size, key: Any) -> dict[str, float]:
                 sol = jaxflow.simulate(
                     data, network, FLOW, times=times, observe=EXTINCTION
                 )
-                wrong += int(sol.observables["wrong"][0])
+                # A run whose residuals are down to rounding has ended there.
+                last = jaxflow.Snapshot.of(data, sol.final)
+                late = ~np.isfinite(sol.loss)
+                wrong += int(
+                    wrong_pairs(last) if late[0] else sol.observables["wrong"][0]
+                )
                 before = preactivations[index]
                 right = (before > 0) & np.asarray(
                     network.a[:, None] * data.targets[None, :] > 0
                 )
-                after = np.asarray(sol.observables["pairs"])
+                after = np.where(
+                    late[:, None, None], pairs(last), sol.observables["pairs"]
+                )
                 shrunk += int(np.sum((after < before * (1 - 1e-6)) & right))
             numbers[f"wrong pairs active at t_n, {name}, {form}"] = wrong
             numbers[f"right pairs below their start, {name}, {form}"] = shrunk
