@@ -1,8 +1,5 @@
 """jaxflow: the gradient flow of one-hidden-layer ReLU networks, in JAX."""
 
-from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
-from importlib.metadata import version as _version
-
 # The statements of the paper, laid over any run.
 from . import theory as theory
 
@@ -68,9 +65,7 @@ from ._stops import AbstractStop as AbstractStop
 from ._stops import LossBelow as LossBelow
 from ._stops import Stationary as Stationary
 from ._stops import certificate as certificate
+from ._version import version_of as _version_of
 
-try:
-    __version__ = _version("jaxflow")
-except _PackageNotFoundError:
-    # A checkout that is on the path, not installed: pyproject.toml has its version.
-    __version__ = "0+unknown"
+# A checkout that is on the path, not installed: pyproject.toml has its version.
+__version__ = _version_of("jaxflow") or "0+unknown"

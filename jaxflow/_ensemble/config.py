@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-import importlib.metadata
 import inspect
 import itertools
 import json
@@ -31,6 +30,7 @@ from .._problem.network import Network
 from .._sampling.initialisation import INITIALISATIONS
 from .._sampling.teacher import TARGET_LAWS
 from .._stops import AbstractStop
+from .._version import version_of
 from ..records._config import CONFIG, has_config, read_config
 from ..records._inside import folder_path
 from . import fingerprint
@@ -218,13 +218,7 @@ def check_accept(accept: Any) -> tuple[str, ...]:
 
 def versions() -> dict[str, str]:
     """Of the packages that decide what a setting means."""
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "unknown"
-    return found
+    return {package: version_of(package) or "unknown" for package in PACKAGES}
 
 
 def describe(value: Any, depth: int = 0) -> Any:

@@ -1,7 +1,6 @@
 """What made a record, so far as a process can tell."""
 
 import datetime
-import importlib.metadata
 import platform
 import shlex
 import subprocess
@@ -9,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from .._version import version_of
 
 _PACKAGES = ("jax", "jaxlib", "diffrax", "numpy", "jaxflow")
 
@@ -26,7 +27,7 @@ def provenance() -> dict[str, Any]:
 
     commit, dirty = checkout(Path(__file__).parent.parent)
     return {
-        **{package: _version(package) for package in _PACKAGES},
+        **{package: version_of(package) for package in _PACKAGES},
         "command": _command(sys.orig_argv),
         "commit": commit,
         "devices": sorted({device.device_kind for device in jax.devices()}),
@@ -34,13 +35,6 @@ def provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _command(arguments: list[str]) -> str:
