@@ -46,9 +46,9 @@ class ThresholdSearch:
     """What `find_threshold` found.
 
     - `threshold`: medians and equal-tailed intervals of the posterior, see
-      [`find_threshold`][]. For the most likely values and their profile interval,
+      `find_threshold`. For the most likely values and their profile interval,
       which covers less often than it says after a search, pass `n` and `outcomes` to
-      [`fit_threshold`][].
+      `fit_threshold`.
     - `precise`: whether the interval is as short as was asked for. Where it is not,
       `max_runs` ended the search.
     - `n`, `outcomes`: every run in the order they were made, shape (runs,).
@@ -89,7 +89,7 @@ def next_points(
     **Arguments:**
 
     - `n_candidates`: shape (c,), positive, at least two distinct.
-    - `n`, `successes`, `trials`: the runs made, as for [`fit_threshold`][]; shape (0,)
+    - `n`, `successes`, `trials`: the runs made, as for `fit_threshold`; shape (0,)
       at the start.
     - `batch`: an integer ≥ 1.
 
@@ -237,12 +237,12 @@ def find_threshold(
     """Runs networks, `batch` at a time, until N is known to ± `precision`·N.
 
     N is where P(n) = 1/(1 + exp((n − N)/s)) is 1/2. Each batch goes where
-    [`next_points`][] puts it. The search ends when half the length of the posterior
+    `next_points` puts it. The search ends when half the length of the posterior
     interval for N is at most `precision` times N, and that of the profile interval is
-    too; priors as in [`next_points`][], about the range then reached. While the most
+    too; priors as in `next_points`, about the range then reached. While the most
     likely N lies outside the range or in the outer tenth of it, the range grows by its
     own length on that side, as far as `minimum` and `maximum`. Where it ends with runs
-    that all ended alike, the threshold is that of [`fit_threshold`][], infinite with a
+    that all ended alike, the threshold is that of `fit_threshold`, infinite with a
     finite bound. Nothing here is random: equal outcomes give equal points.
 
     Measured for N = 1651, s = 35 and the range 1300…2100, over 400 searches: ±1 % took

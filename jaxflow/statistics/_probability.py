@@ -46,7 +46,7 @@ def proportion(
     - `trials`: m, integers ≥ 1.
     - `confidence`: strictly between 0 and 1.
 
-    **Returns:** a [`Proportion`][], its arrays of the common shape.
+    **Returns:** a `Proportion`, its arrays of the common shape.
 
     **Raises:** ValueError for counts or a confidence outside these ranges, or an
     unknown method.
@@ -82,7 +82,7 @@ def compare_proportions(
       Fisher's (Boschloo, Statistica Neerlandica 24, 1970); tens of milliseconds a pair.
 
     Where no run of either group, or every one, succeeded, the p-value is 1. For many
-    comparisons at once, pass the result to [`holm`][].
+    comparisons at once, pass the result to `holm`.
 
     **Arguments:**
 

@@ -30,7 +30,7 @@ class Threshold:
     - `separated`: whether some N splits the runs: all below it converged, none above.
       The most likely s is then 0.
     - `interval`: how the intervals were found: `"profile"`, `"bootstrap"`, or, by
-      [`find_threshold`][], `"posterior"`; N and s are then the posterior medians.
+      `find_threshold`, `"posterior"`; N and s are then the posterior medians.
     """
 
     estimate: float
@@ -166,7 +166,7 @@ def lack_of_fit(
     """Whether P(n) is logistic at all: the deviance of a fit to these runs.
 
     Where it is not, N of the fit depends on which n were run, and is not quite where
-    half of the runs converge. Arguments as for [`fit_threshold`][], which raises the
+    half of the runs converge. Arguments as for `fit_threshold`, which raises the
     same errors; `fit` is what that returned for them.
     """
     data = Counts.collect(n, successes, trials)
