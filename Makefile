@@ -3,18 +3,19 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+DOCS_READY := .venv/.ready-docs
 
 SIZE ?= quick
 
-.PHONY: test test-all test-long lint lint-check phase-transition figures benchmarks \
-	clean
+.PHONY: test test-all test-long lint lint-check docs docs-serve phase-transition \
+	figures benchmarks clean
 
 # What CI runs: the core, some five minutes on two idle cores.
 test: lint-check
 	$(BIN)/python -m pytest -n 2 -m "not slow and not long"
 
 # Everything but what takes hours: kills by the dozen, large samples, whole figures.
-test-all: lint-check
+test-all: lint-check $(DOCS_READY)
 	$(BIN)/python -m pytest -n 2 -m "not long"
 
 test-long: $(READY)
@@ -23,6 +24,13 @@ test-long: $(READY)
 lint-check: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The site, into build/site; a link or a name that leads nowhere is an error.
+docs: $(DOCS_READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+docs-serve: $(DOCS_READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 phase-transition: $(READY)
 	$(BIN)/python -m experiments.figures.phase_transition
@@ -61,5 +69,10 @@ $(READY): pyproject.toml constraints.txt
 		-c constraints.txt -e '.[experiments,test]'
 	touch $@
 
+$(DOCS_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints.txt -e '.[docs]'
+	touch $@
+
 clean:
-	rm -rf .venv
+	rm -rf .venv build
