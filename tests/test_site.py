@@ -43,6 +43,29 @@ def test_every_public_name_is_in_the_reference_once():
 
 
 @pytest.mark.slow
+def test_the_site_asks_the_network_for_nothing(tmp_path):
+    """No script, style, font or picture comes from elsewhere; links may lead there."""
+    build = pytest.importorskip("mkdocs.commands.build")
+    configuration = pytest.importorskip("mkdocs.config")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NO_MKDOCS_2_WARNING", "1")
+        build.build(
+            configuration.load_config(
+                str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path / "site")
+            )
+        )
+    pages = list((tmp_path / "site").rglob("*.html"))
+    assert len(pages) > 30
+    tags = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*>")
+    elsewhere = re.compile(r"(?:src|href)=[\"']?(?:https?:)?//")
+    for page in pages:
+        for tag in tags.findall(page.read_text()):
+            assert not elsewhere.search(tag), tag
+    for style in (tmp_path / "site").rglob("*.css"):
+        assert not re.search(r"url\([\"']?(?:https?:)?//", style.read_text())
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["get_started", "ensembles"])
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     """From top to bottom; not what sets a cache, which would outlast the test."""

@@ -1,4 +1,4 @@
-"""What mkdocs does besides: results/ as pages, and formulas as MathML.
+"""What mkdocs does besides: findings and results/ as pages, and formulas as MathML.
 
 The pages in docs/ link to ../results/ as they lie in the repository, so that they can
 be read there; here these links lead to the copies of the site. TeX between dollar signs
@@ -22,6 +22,14 @@ SUFFIXES = (".md", ".png", ".json")
 PAGES = re.compile(r"\]\(((?:\.\./)+)((?:results|docs)/)")
 FORMULA = re.compile(r'<(span|div) class="arithmatex">(.*?)</\1>', re.DOTALL)
 NOTEBOOK = re.compile(r"<!-- notebook: (\S+) -->")
+
+
+def on_config(config: Any) -> Any:
+    """Every page in docs/findings/ has its place among the findings."""
+    (findings,) = (part["Findings"] for part in config.nav if "Findings" in part)
+    pages = sorted((ROOT / "docs" / "findings").glob("*.md"))
+    findings[1:1] = [f"findings/{page.name}" for page in pages]
+    return config
 
 
 def on_files(files: Files, config: Any) -> Files:
