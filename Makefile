@@ -7,7 +7,7 @@ DOCS_READY := .venv/.ready-docs
 
 SIZE ?= quick
 
-.PHONY: test test-all test-long lint lint-check docs docs-serve phase-transition \
+.PHONY: test test-all test-long lint lint-check docs docs-serve phase-transition results \
 	figures benchmarks clean
 
 # What CI runs: the core, some five minutes on two idle cores.
@@ -32,8 +32,23 @@ docs: $(DOCS_READY)
 docs-serve: $(DOCS_READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
+# Into output/, which is not committed. Commands of the experiments keep the programs that
+# they compile in .cache/jax.
 phase-transition: $(READY)
 	$(BIN)/python -m experiments.figures.phase_transition
+
+# All that is committed in results/ but the benchmarks: many hours. The long ones go on
+# where they were cut off.
+KNOWN_RESULTS := early_alignment edge_of_stability saddle_to_saddle second_layer_collapse
+results: $(READY)
+	$(BIN)/python -m experiments.figures.phase_transition \
+		--output results/phase_transition
+	$(BIN)/python -m experiments.figures.concepts
+	for name in $(KNOWN_RESULTS); do \
+		$(BIN)/python -m experiments.known_results.$$name || exit 1; done
+	$(BIN)/python -m experiments.theory_checks
+	$(BIN)/python -m experiments.open_questions.conjecture --size full
+	$(MAKE) figures SIZE=full
 
 # Figures 2 to 5 under each protocol, and descent for as long as the flow; `make
 # figures SIZE=full` is the whole of it, which takes hours and goes on where it was cut
@@ -75,4 +90,4 @@ $(DOCS_READY): $(READY)
 	touch $@
 
 clean:
-	rm -rf .venv build
+	rm -rf .venv build output .cache

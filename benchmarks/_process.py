@@ -25,6 +25,8 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     path = [str(ROOT), *filter(None, [found.get("PYTHONPATH")])]
     found["PYTHONPATH"] = os.pathsep.join(path)
     found.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    # The commands of the experiments have a cache of their own.
+    found["JAX_ENABLE_COMPILATION_CACHE"] = "false"
     return {**found, **(extra or {})}
 
 

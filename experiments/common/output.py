@@ -54,6 +54,11 @@ def progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
     )
 
 
+def say(line: str) -> None:
+    """A line on stderr, above the bar if there is one."""
+    tqdm.write(line, file=sys.stderr)
+
+
 def write_config(folder: Path, config: Any, module: str) -> None:
     """The whole config, the command, the commit and the versions, as config.json."""
     folder.mkdir(parents=True, exist_ok=True)

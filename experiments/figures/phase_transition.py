@@ -2,14 +2,20 @@
 
     python -m experiments.figures.phase_transition
 
+into output/phase_transition/, which is not committed (`make results` makes what is).
 Two groups of orthonormal inputs with ‖D_j‖ = 1 and 2. The flow and gradient descent are
 simulated for n = 10² … 10⁶ and laid over the exact solution, which is then followed to
 n = 10³⁰ in logarithms, where the transitions become steep.
 """
 
 import dataclasses
+import functools
+import os
 import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +26,11 @@ import xarray as xr
 import jaxflow
 from jaxflow import theory
 
-from ..common.output import progress, read_records, write_config, write_records
+from ..common.output import progress, read_records, say, write_config, write_records
 from . import phase_transition_report
+
+# A first figure is drawn of the runs up to this n, which take seconds.
+FIRST = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +57,7 @@ class Config:
     epsilon: float = 0.1
     """The window runs from where a group's loss is 1 − ε of its first value to ε."""
     seed: int = 0
-    output: Path = Path("results/phase_transition")
+    output: Path = Path("output/phase_transition")
     redraw: bool = False
     """Draw again from the records, without simulating."""
 
@@ -88,61 +97,94 @@ def group_cosine(groups: int) -> jaxflow.Observable:
     return observe
 
 
-def simulate(config: Config) -> xr.Dataset:
-    """Every run, as one dataset of records."""
-    p = len(config.target_norms)
+class Job(NamedTuple):
+    """One run."""
+
+    n: int
+    cosine: float
+    method: str
+
+
+def planned(config: Config) -> list[Job]:
+    """Every run, in the order of the records."""
+    jobs = [Job(n, 1.0, method) for n in config.sizes for method in ("flow", "descent")]
+    compared = [Job(config.cosine_size, cosine, "flow") for cosine in config.cosines]
+    return jobs + [job for job in compared if job not in jobs]
+
+
+def simulate(config: Config, first: Callable[[xr.Dataset], None]) -> xr.Dataset:
+    """Every run, as one dataset of records. `first` is called with those up to `FIRST`
+    before the others, if they have three sizes and there are others."""
+    jobs = planned(config)
+    # No n twice at a time: its sampling would be compiled twice.
+    in_turn = sorted(jobs, key=lambda job: (job.n > FIRST, job.method != "flow", job.n))
+    soon = sum(job.n <= FIRST for job in jobs)
+    if sum(n <= FIRST for n in config.sizes) < 3 or soon == len(jobs):
+        soon = 0
+    found: dict[Job, xr.Dataset] = {}
+
+    def made(pool: ThreadPoolExecutor) -> Iterator[xr.Dataset]:
+        run = functools.partial(_run, config)
+        yield from pool.map(run, in_turn[:soon])
+        if soon:
+            first(_together(config, found))
+        yield from pool.map(run, in_turn[soon:])
+
+    # Compiling takes most of the time, and one core each.
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        records = progress(made(pool), len(jobs), "runs")
+        for job, record in zip(in_turn, records, strict=True):
+            found[job] = record
+    return _together(config, {job: found[job] for job in jobs})
+
+
+def _together(config: Config, found: dict[Job, xr.Dataset]) -> xr.Dataset:
+    records = xr.concat(list(found.values()), dim="run")
+    return records.assign_coords(
+        step=np.arange(config.points), group=("group", list(config.target_norms))
+    ).assign_attrs(epsilon=config.epsilon, cosine_size=config.cosine_size)
+
+
+def _run(config: Config, job: Job) -> xr.Dataset:
+    n, p = job.n, len(config.target_norms)
+    scale = float(theory.time_scale(n, p))
+    rate = max(1.0, scale / config.descent_steps)
+    method = (
+        jaxflow.GradientFlow(rtol=config.rtol)
+        if job.method == "flow"
+        else jaxflow.GradientDescent(rate)
+    )
+    data, network = jaxflow.sample_problem(
+        jax.random.key(config.seed),
+        n=n,
+        d=n,
+        p=p,
+        inputs="orthonormal",
+        targets=jaxflow.group_targets(np.ones(p), np.array(config.target_norms)),
+        init=jaxflow.GroupInitialisation(cosine=job.cosine),
+    )
     observe = {
         "group_loss": group_loss(p),
         "group_cosine": group_cosine(p),
         "squared_norm": jaxflow.OBSERVABLES["squared_norm"],
         "balance_drift": jaxflow.OBSERVABLES["balance_drift"],
     }
-    tau = np.linspace(0, config.horizon, config.points)
-    jobs = [(n, 1.0, method) for n in config.sizes for method in ("flow", "descent")]
-    compared = [(config.cosine_size, cosine, "flow") for cosine in config.cosines]
-    jobs += [job for job in compared if job not in jobs]
-    records = []
-    for n, cosine, name in progress(jobs, len(jobs), "simulating"):
-        scale = float(theory.time_scale(n, p))
-        rate = max(1.0, scale / config.descent_steps)
-        method = (
-            jaxflow.GradientFlow(rtol=config.rtol)
-            if name == "flow"
-            else jaxflow.GradientDescent(rate)
-        )
-        data, network = jaxflow.sample_problem(
-            jax.random.key(config.seed),
-            n=n,
-            d=n,
-            p=p,
-            inputs="orthonormal",
-            targets=jaxflow.group_targets(np.ones(p), np.array(config.target_norms)),
-            init=jaxflow.GroupInitialisation(cosine=cosine),
-        )
-        run = jaxflow.simulate(
-            data, network, method, times=tau * scale, observe=observe
-        )
-        records.append(_as_records(run, n, p, cosine, name, scale, rate))
-    return xr.concat(records, dim="run").assign_coords(step=np.arange(len(tau)))
+    times = np.linspace(0, config.horizon, config.points) * scale
+    run = jaxflow.simulate(data, network, method, times=times, observe=observe)
+    return _as_records(run, job, p, scale, rate)
 
 
 def _as_records(
-    run: jaxflow.Solution,
-    n: int,
-    p: int,
-    cosine: float,
-    method: str,
-    scale: float,
-    rate: float,
+    run: jaxflow.Solution, job: Job, p: int, scale: float, rate: float
 ) -> xr.Dataset:
     groups = ("step", "group")
     return xr.Dataset(
         {
-            "n": n,
+            "n": job.n,
             "p": p,
-            "cosine": cosine,
-            "method": method,
-            "learning_rate": rate if method == "descent" else np.nan,
+            "cosine": job.cosine,
+            "method": job.method,
+            "learning_rate": rate if job.method == "descent" else np.nan,
             "time_scale": scale,
             "tau": ("step", np.asarray(run.times) / scale),
             "loss": ("step", np.asarray(run.loss)),
@@ -160,15 +202,17 @@ def _as_records(
 def main(config: Config) -> None:
     jax.config.update("jax_enable_x64", True)
     if not config.redraw:
-        records = simulate(config).assign_coords(
-            group=("group", list(config.target_norms))
-        )
-        records.attrs["epsilon"] = config.epsilon
-        records.attrs["cosine_size"] = config.cosine_size
+
+        def first(records: xr.Dataset) -> None:
+            phase_transition_report.sketch(config.output, records)
+            path = config.output / "phase_transition.png"
+            say(f"first figure, for n to {FIRST}: {path}")
+
         write_config(config.output, config, "experiments.figures.phase_transition")
-        write_records(config.output, records)
+        write_records(config.output, simulate(config, first))
     summary = phase_transition_report.write(config.output, read_records(config.output))
     sys.stdout.write(summary)
+    say(f"written to {config.output}")
 
 
 if __name__ == "__main__":

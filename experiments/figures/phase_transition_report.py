@@ -25,6 +25,13 @@ GROUP_COLOURS = ("#1b6ca8", "#c1440e", "#4a7c2c", "#7b4ba0")
 EXPONENTS = (2, 3, 4, 5, 6, 8, 10, 15, 20, 25, 30)
 
 
+def sketch(folder: Path, records: xr.Dataset) -> None:
+    """Writes the main figure alone."""
+    with plt.rc_context(STYLE):
+        figure = transition_figure(records, measure(records))
+        write_figure(folder, figure, "phase_transition")
+
+
 def write(folder: Path, records: xr.Dataset) -> str:
     """Writes the figures and summary.md into `folder`; returns the summary."""
     measured = measure(records)
@@ -136,9 +143,11 @@ def _flows(records: xr.Dataset) -> list[xr.Dataset]:
 
 def _draw_losses(axis: plt.Axes, records: xr.Dataset) -> None:
     runs = _flows(records)
-    for run in runs:
+    sizes = [size_label(float(run.n)) for run in (runs[0], runs[-1])]
+    for k, run in enumerate(runs):
         shade = size_colour(np.log10(float(run.n)))
-        label = size_label(float(run.n)) + ", simulated"
+        # One entry for all sizes, in the colour of the middle one; (d) names each.
+        label = f"flow, {sizes[0]} … {sizes[1]}" if k == len(runs) // 2 else None
         axis.plot(run.tau, run.loss, color=shade, label=label)
         descent = (records.method == "descent") & (records.n == run.n)
         for i in np.flatnonzero(descent):
@@ -157,12 +166,12 @@ def _draw_losses(axis: plt.Axes, records: xr.Dataset) -> None:
             np.mean(exact, axis=0),
             "--",
             color="#b0272f" if exponent == 30 else "#e08214",
-            label=f"$n=10^{{{exponent}}}$, closed form",
+            label=f"closed form, $n=10^{{{exponent}}}$",
         )
     limit = np.mean(
         [np.asarray(theory.GroupFlow(1.0, D).limit(tau)) for D in targets], 0
     )
-    axis.plot(tau, limit, color="black", lw=1, label=r"$L_\infty$ (Theorem 2)")
+    axis.plot(tau, limit, color="black", lw=1, label="limit (Theorem 2)")
     axis.plot([], [], ".", color="grey", label="gradient descent")
     axis.set_xlabel(r"time $t/t_n$")
     axis.set_ylabel(r"loss $L_n$")
@@ -175,9 +184,7 @@ def _draw_times(axis: plt.Axes, measured: xr.Dataset) -> None:
     p = measured.sizes["group"]
     for j, target in enumerate(measured.group.values):
         colour = GROUP_COLOURS[j % 4]
-        exact = [
-            float(theory.GroupFlow(x + np.log(p), target).time_at(0.5)) for x in log_n
-        ]
+        exact = theory.GroupFlow(log_n + np.log(p), target).time_at(0.5)
         axis.plot(1 / (log_n + np.log(p)), exact, "-", color=colour)
         _points(axis, measured, "half", j, colour)
         axis.plot(
@@ -196,15 +203,16 @@ def _draw_times(axis: plt.Axes, measured: xr.Dataset) -> None:
     axis.set_xlabel(r"$1/\log(np)$")
     axis.set_ylabel(r"time of $L_j=\|D_j\|^2/4$, in $t_n$")
     axis.set_ylim(0.42, 1.32)
-    axis.legend(loc="upper right", ncols=2)
+    axis.legend(loc="upper right", ncols=2, columnspacing=0.8, handlelength=1.4)
 
 
 def _draw_windows(axis: plt.Axes, measured: xr.Dataset, epsilon: float) -> None:
     log_np = np.array(EXPONENTS) * np.log(10) + np.log(measured.sizes["group"])
     for j, target in enumerate(measured.group.values):
         colour = GROUP_COLOURS[j % 4]
-        exact = [float(theory.GroupFlow(x, target).window(epsilon)) for x in log_np]
-        axis.plot(log_np, exact, "-", color=colour, label=rf"$\|D_j\|={target:g}$")
+        exact = np.asarray(theory.GroupFlow(log_np, target).window(epsilon))
+        label = rf"closed form, $\|D_j\|={target:g}$"
+        axis.plot(log_np, exact, "-", color=colour, label=label)
         printed = theory.printed.window(epsilon, target, log_np)
         axis.plot(log_np, printed, ":", color=colour)
         _points(axis, measured, "window", j, colour, inverse=False)
@@ -217,9 +225,6 @@ def _draw_windows(axis: plt.Axes, measured: xr.Dataset, epsilon: float) -> None:
             fontsize=7.5,
             color=colour,
         )
-    axis.plot(
-        [], [], "-", color="grey", label=r"$2\log C(\varepsilon)/(\|D_j\|\log np)$"
-    )
     axis.plot([], [], ":", color="grey", label="as eq. 12 and 74 print it")
     _point_legend(axis)
     axis.set_xscale("log")
@@ -229,7 +234,7 @@ def _draw_windows(axis: plt.Axes, measured: xr.Dataset, epsilon: float) -> None:
     axis.set_xticks([6, 10, 20, 40, 70], ["6", "10", "20", "40", "70"])
     axis.minorticks_off()
     axis.set_ylim(5e-3, 12)
-    axis.legend(loc="upper right", ncols=2, columnspacing=1.0)
+    axis.legend(loc="upper right", ncols=2, columnspacing=0.8, handlelength=1.4)
 
 
 def window_fit(measured: xr.Dataset, j: int) -> Fit:
@@ -243,8 +248,16 @@ def _draw_curvatures(axis: plt.Axes, records: xr.Dataset) -> None:
     for run in _flows(records):
         exponent = np.log10(float(run.n))
         shade = size_colour(exponent)
-        label = size_label(float(run.n))
-        axis.plot(run.tau, run.curvature, color=shade, label=label)
+        axis.plot(run.tau, run.curvature, color=shade)
+        axis.annotate(
+            size_label(float(run.n)),
+            (float(run.tau[-1]), float(run.curvature[-1])),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="right",
+            fontsize=7.5,
+            color=shade,
+        )
         exact = exact_curvature(run)
         axis.plot(run.tau[::25], exact[::25], "+", color=shade, markersize=5)
         scale = np.sqrt(float(run.n) * float(run.p))
@@ -255,10 +268,11 @@ def _draw_curvatures(axis: plt.Axes, records: xr.Dataset) -> None:
             color="black",
             lw=0.9,
         )
+    axis.plot([], [], "-", color="grey", label="flow")
     axis.plot([], [], "+", color="grey", label="closed form")
     axis.plot([], [], ":", color="black", label=r"$4\min\|D_j\|/\sqrt{np}$")
     axis.set_yscale("log")
-    axis.set_ylim(1e-6, 60)
+    axis.set_ylim(1e-6, 5)
     axis.set_xlabel(r"time $t/t_n$")
     axis.set_ylabel(r"curvature $\mu(t)$ (1/time)")
     axis.legend(ncols=3, loc="upper left", columnspacing=1.0)
@@ -404,9 +418,10 @@ def _summary(records: xr.Dataset, measured: xr.Dataset) -> str:
         [
             "# Phase transition (Theorem 2, Figure 1)",
             "",
-            "Made by `make phase-transition`. “Theory” is the corrected closed form at "
-            "the n that was simulated; “paper” is what is printed, a limit as n → ∞. "
-            "Intervals are 95 % (least squares over the simulated n).",
+            "Made by `python -m experiments.figures.phase_transition`. “Theory” is the "
+            "corrected closed form at the n that was simulated; “paper” is what is "
+            "printed, a limit as n → ∞. Intervals are 95 % (least squares over the "
+            "simulated n).",
             "",
             markdown_table(header, rows),
             _limit_table(flow),
@@ -422,7 +437,7 @@ def _limit_table(flow: xr.Dataset) -> str:
     rows = []
     log_np = np.array(EXPONENTS) * np.log(10) + np.log(p)
     times = {
-        target: [float(theory.GroupFlow(x, target).time_at(0.5)) for x in log_np]
+        target: np.asarray(theory.GroupFlow(log_np, target).time_at(0.5))
         for target in flow.group.values
     }
     for k, exponent in enumerate(EXPONENTS):
@@ -430,11 +445,7 @@ def _limit_table(flow: xr.Dataset) -> str:
             [f"10^{exponent}", *(f"{times[target][k]:.4f}" for target in times)]
         )
     fits = [
-        str(
-            fit_line(
-                np.log(log_np), np.log(np.abs(np.array(times[target]) - 1 / target))
-            )
-        )
+        str(fit_line(np.log(log_np), np.log(np.abs(times[target] - 1 / target))))
         for target in times
     ]
     rows.append(["limit", *(f"{1 / target:.4f}" for target in times)])

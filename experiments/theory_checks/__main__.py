@@ -172,4 +172,6 @@ def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
+    # jaxlib has crashed where it was to keep a program as large as some of these.
+    jax.config.update("jax_enable_compilation_cache", False)
     main(tyro.cli(Config, description=__doc__))

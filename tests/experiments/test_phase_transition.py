@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from experiments.common.output import read_records
 from experiments.figures import phase_transition, phase_transition_report
@@ -21,6 +22,30 @@ def config(folder, **changes):
     return dataclasses.replace(small, **changes)
 
 
+def test_a_first_figure_is_drawn_of_the_small_sizes(tmp_path, monkeypatch):
+    """Of three sizes, when others follow; the records are in the order of the plan."""
+    made = []
+
+    def run(config, job):
+        made.append(job)
+        names = {"n": job.n, "method": job.method, "cosine": job.cosine}
+        return xr.Dataset({k: ((), v) for k, v in names.items()})
+
+    drawn: list[xr.Dataset] = []
+    monkeypatch.setattr(phase_transition, "_run", run)
+    settings = config(tmp_path, sizes=(400, 1_000, 4_000, 20_000), points=20)
+    records = phase_transition.simulate(settings, drawn.append)
+    (first,) = drawn
+    assert sorted(set(first.n.values)) == [400, 1_000, 4_000]
+    assert first.sizes["run"] == 7
+    plan = phase_transition.planned(settings)
+    assert set(made) == set(plan)
+    found = zip(records.n, records.cosine, records.method, strict=True)
+    assert [tuple(x.item() for x in row) for row in found] == plan
+    phase_transition.simulate(config(tmp_path), drawn.append)
+    assert len(drawn) == 1
+
+
 @pytest.mark.slow
 def test_simulates_writes_and_draws_again(tmp_path, capsys):
     folder = tmp_path / "run"
@@ -31,7 +56,9 @@ def test_simulates_writes_and_draws_again(tmp_path, capsys):
     }
     assert names == {"config.json", "records.nc", "summary.md"} | figures
     summary = (folder / "summary.md").read_text()
-    assert summary == capsys.readouterr().out
+    told = capsys.readouterr()
+    assert summary == told.out
+    assert f"written to {folder}" in told.err
     assert "nan" not in summary
     records = read_records(folder)
     measured = phase_transition_report.measure(records)
