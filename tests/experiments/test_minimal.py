@@ -8,6 +8,9 @@ import pytest
 import jaxflow
 from experiments import minimal
 
+# (n, d, p): the smallest problem, and fewer examples than dimensions.
+EDGES = ((1, 1, 1), (3, 8, 2))
+
 
 def problem(seed, n=7, d=4, p=5):
     rng = np.random.default_rng(seed)
@@ -22,7 +25,9 @@ def test_the_velocity_is_the_gradient():
         np.testing.assert_allclose(own, -len(a) * theirs, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("shape", [(7, 4, 5), (1, 1, 1), (3, 8, 2)])
+@pytest.mark.parametrize(
+    "shape", [(7, 4, 5), *(pytest.param(s, marks=pytest.mark.slow) for s in EDGES)]
+)
 def test_descent_is_that_of_the_library(shape):
     w, a, x, y = problem(1, *shape)
     steps = 60
@@ -39,6 +44,7 @@ def test_descent_is_that_of_the_library(shape):
         np.testing.assert_allclose(theirs, mine, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_the_flow_is_that_of_the_library():
     """Of orthogonal inputs, where no pair slides: three switch off, each of which costs
     a step of the literal field some error of the size of the step."""
