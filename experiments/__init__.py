@@ -15,6 +15,9 @@ if sys.argv[:1] == ["-m"]:
     os.environ.setdefault(
         "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".cache" / "jax")
     )
+    # jax keeps no program that may raise from within, as those of diffrax may; what is
+    # wrong there comes out as NaN instead.
+    os.environ.setdefault("EQX_ON_ERROR", "nan")
     # Of every program that is read back XLA says that it was compiled for a machine
     # that prefers no gathers, as if that were an error.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
