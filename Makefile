@@ -8,7 +8,7 @@ DOCS_READY := .venv/.ready-docs
 SIZE ?= quick
 
 .PHONY: test test-all test-long lint lint-check docs docs-serve phase-transition results \
-	figures benchmarks clean
+	figures benchmarks flow-thresholds clean
 
 # What CI runs: the core, some five minutes on two idle cores.
 test: lint-check
@@ -54,16 +54,27 @@ results: $(READY)
 # figures SIZE=full` is the whole of it, which takes hours and goes on where it was cut
 # off.
 figures: $(READY)
-	for figure in 5 2 3 4; do for protocol in released paper flow; do \
+	for figure in 5 2 3 4; do for protocol in released paper; do \
 		$(BIN)/python -m experiments.figures.figure$$figure --protocol $$protocol \
 			--size $(SIZE) || exit 1; done; done
-	for figure in 2 3 4; do $(BIN)/python -m experiments.figures.figure$$figure \
-		--protocol paper --given-up 4 --size $(SIZE) || exit 1; done
+	$(BIN)/python -m experiments.figures.figure5 --protocol flow --size $(SIZE)
+	for figure in 2 3 4; do for protocol in paper flow; do \
+		$(BIN)/python -m experiments.figures.figure$$figure --protocol $$protocol \
+			--given-up 4 --size $(SIZE) || exit 1; done; done
 	for options in "released" "paper" "paper --learning-rate 0.5"; do \
 		$(BIN)/python -m experiments.figures.figure2 --width 4 --protocol $$options \
 			--size $(SIZE) || exit 1; done
 	$(BIN)/python -m experiments.figures.figure2 --protocol flow --width 4 --given-up 1 \
 		--size $(SIZE)
+	$(BIN)/python -m experiments.figures.certified --size $(SIZE)
+	$(BIN)/python -m experiments.figures.report
+
+# Figures 3 and 4 of the flow, past the certificate until each run is decided: hours,
+# and goes on where it was cut off. No more than 24 runs for each N.
+flow-thresholds: $(READY)
+	for figure in 3 4; do $(BIN)/python -m experiments.figures.figure$$figure \
+		--protocol flow --size full --max-runs 24 || exit 1; done
+	$(BIN)/python -m experiments.figures.flow_law
 	$(BIN)/python -m experiments.figures.report
 
 # Everything that is timed, on an otherwise idle machine: some hours, one of which are

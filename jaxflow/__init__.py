@@ -63,6 +63,7 @@ from ._solution import Results as Results
 from ._solution import Solution as Solution
 from ._stops import AbstractStop as AbstractStop
 from ._stops import LossBelow as LossBelow
+from ._stops import LossFallen as LossFallen
 from ._stops import Stationary as Stationary
 from ._stops import certificate as certificate
 from ._version import version_of as _version_of

@@ -343,7 +343,8 @@ def drive(
         seen = (view, given.weights, given.a)
         start = Start.of(given.data, given.network, *seen, loss)
     recorder = Recorder(problem, start, observers, view)
-    end = dynamics.method.run(*state, run.times, dynamics.stops, recorder)
+    stops = tuple(stop.at_start(loss) for stop in dynamics.stops)
+    end = dynamics.method.run(*state, run.times, stops, recorder)
     reached = end.times <= end.time * clock_slack(run.times.dtype)
     final = Snapshot(problem, start, end.time, end.weights, end.a)
     if view is not None:

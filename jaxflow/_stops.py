@@ -13,7 +13,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._checks import as_float_array, as_scalar, check_positive
+from ._checks import as_float_array, as_scalar, check_between, check_positive
 from ._problem.run_problem import Field, Problem
 from ._repr import call_of
 from ._solution import Results
@@ -28,6 +28,10 @@ class AbstractStop(eqx.Module):
 
     def __repr__(self) -> str:
         return call_of(self)
+
+    def at_start(self, loss: Scalar) -> "AbstractStop":
+        """The condition for a run that starts at this loss, shape ()."""
+        return self
 
     @abc.abstractmethod
     def margin(self, problem: Problem, loss: Scalar, curvature: Scalar) -> Scalar:
@@ -60,6 +64,40 @@ class LossBelow(AbstractStop):
         # straight.
         tiny = jnp.finfo(loss.dtype).tiny
         return jnp.log(jnp.maximum(loss, tiny)) - jnp.log(level)
+
+
+class LossFallen(AbstractStop):
+    """Ends a run where L(t) ≤ `to` L(0): the loss has fallen to that share of what it
+    was at the start.
+
+    The certificate of `LossBelow()` proves that no example is left out, not that the
+    loss tends to zero. A share of 1e-12 leaves no doubt; in float32 a run often ends as
+    `Results.exhausted` before that, so take float64 for it.
+
+    **Arguments:**
+
+    - `to`: a number between 0 and 1, without a unit.
+
+    Raises a ValueError when it is not.
+    """
+
+    to: Array
+    result = Results.loss_below
+
+    def __init__(self, to: Number = 1e-12):
+        check_between("to", to, 0, 1)
+        self.to = as_scalar("to", to)
+
+    def at_start(self, loss: Scalar) -> AbstractStop:
+        # A run that starts at zero loss has nowhere to fall.
+        least = jnp.finfo(loss.dtype).tiny
+        return LossBelow(jnp.maximum(self.to.astype(loss.dtype) * loss, least))
+
+    def margin(self, problem: Problem, loss: Scalar, curvature: Scalar) -> Scalar:
+        raise ValueError(
+            "LossFallen is a share of L(0), so that it has no margin before a run has "
+            "started: ask stop.at_start(initial_loss) for it."
+        )
 
 
 class Stationary(AbstractStop):

@@ -351,6 +351,8 @@ CASES = [
     ),
     Case("LossBelow", lambda: jaxflow.LossBelow(0.0), "value must be positive"),
     Case("LossBelow", lambda: jaxflow.LossBelow("low"), "value must be a positive num"),
+    Case("LossFallen", lambda: jaxflow.LossFallen(1.0), r"to must lie .* got 1\.0"),
+    Case("LossFallen", lambda: jaxflow.LossFallen(-1e-3), "to must lie between 0 and"),
     Case("Stationary", lambda: jaxflow.Stationary(-1.0), "tolerance must be positive"),
     Case(
         "certificate", lambda: jaxflow.certificate("y", 3), "targets must be an array"

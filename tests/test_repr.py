@@ -32,6 +32,7 @@ from .problems import without_kinks
             "count_crossings=False)",
         ),
         (jaxflow.LossBelow(), "LossBelow()"),
+        (jaxflow.LossFallen(1e-6), "LossFallen(to=1e-06)"),
         (jaxflow.Stationary(1e-3), "Stationary(tolerance=0.001)"),
     ],
 )

@@ -140,6 +140,36 @@ def test_the_default_level_is_the_certificate(name):
 
 
 @pytest.mark.parametrize("name", FLOW_IS_SLOW)
+def test_a_share_of_the_initial_loss_is_that_level(name):
+    data, network = problems.small_orthogonal(jax.random.key(0), p=30)
+    initial = float(jaxflow.loss(data, network))
+    given = data, network, METHODS[name]
+    share, level = (
+        jaxflow.simulate(*given, times=[1e4], stop=stop)
+        for stop in (jaxflow.LossFallen(1e-3), jaxflow.LossBelow(1e-3 * initial))
+    )
+    assert share.result == jaxflow.Results.loss_below
+    assert_allclose(share.final_loss, level.final_loss, rtol=1e-9)
+    assert_allclose(share.final_time, level.final_time, rtol=1e-9)
+
+
+def test_a_run_that_starts_at_zero_loss_has_fallen():
+    data = jaxflow.Dataset(jaxflow.OrthogonalInputs(jnp.ones(1)), jnp.ones(1))
+    network = jaxflow.Network(jnp.ones((1, 1)), jnp.ones(1))
+    run = jaxflow.simulate(
+        data,
+        network,
+        jaxflow.GradientDescent(0.1),
+        times=[5.0],
+        stop=jaxflow.LossFallen(),
+    )
+    assert float(run.final_time) == 0 and float(run.final_loss) == 0
+    with pytest.raises(ValueError, match="at_start"):
+        problem = jaxflow.Snapshot.of(data, network).problem
+        jaxflow.LossFallen().margin(problem, run.final_loss, run.final_loss)
+
+
+@pytest.mark.parametrize("name", FLOW_IS_SLOW)
 def test_a_run_that_cannot_learn_ends_stationary(name):
     # One neuron with a > 0 fits y_0 and leaves y_1 < 0, on which it dies, unfitted.
     data = jaxflow.Dataset(

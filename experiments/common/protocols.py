@@ -7,16 +7,21 @@ They differ, and so do their results (results/reproduction.md):
   of w(0) ~ U(±1/√d), a third of the variance; otherwise as above for Figures 2 to 4.
 - `flow`: what the theorems are about, the gradient flow itself, from the paper's w(0).
 
-Descent ends at t_∞, as in the paper, and a run that has not converged by then counts
-as failed; it can be asked to go on for several t_∞, to be compared with the flow at
-equal times. The flow runs until it is decided: its loss certifies convergence, or it
-is stationary. A run of it that is neither by a last time, several t_∞, is undecided and
-is not taken for a failure of the flow: a threshold by a last time bounds the flow's own
-from below. The time until it is decided grows without bound as n nears the flow's own
-threshold.
+Descent ends at t_∞, as in the paper, and a run whose loss has not met the certificate
+by then counts as failed; it can be asked to go on for several t_∞, to be compared with
+the flow at equal times.
+
+The certificate proves that no example is left out, not that the loss tends to zero. So
+the flow runs until it is decided: L has fallen to 1e-12 L(0), or it is stationary with
+L > 0. A run of it that is neither by the last time, 64 t_∞, is undecided and is not
+taken for a failure of the flow: a threshold by a last time bounds the flow's own from
+below. The time until a run is decided grows without bound as n nears the flow's own
+threshold. The same run says whether and when the certificate was met. Asked to end
+earlier (`given_up`), the flow ends at the certificate too.
 """
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -37,7 +42,13 @@ TOLERANCE = 1e-3
 # μ ≤ this/n is stationary: the loss would take 1000 n units of time to fall by e.
 STATIONARY = 1e-3
 # Where a run is given up, in units of t_∞: the paper's runs, and those of the flow.
-GIVEN_UP = {"paper": 1.0, "released": 1.0, "flow": 4.0}
+GIVEN_UP = {"paper": 1.0, "released": 1.0, "flow": 64.0}
+# A loss that has fallen to this share of L(0) tends to zero. In float32 its residuals
+# would be rounding long before that: runs until they are decided are in float64.
+ZERO = 1e-12
+# A run until it is decided is looked at so many times while t doubles, first at t_∞/4:
+# when the certificate was met is known up to that.
+LOOKS, FIRST_LOOK = 4, 0.25
 
 
 def last_time(n: int, p: int) -> float:
@@ -53,6 +64,9 @@ class Protocol:
     - `method`, `stop`: as `jaxflow.simulate` takes them.
     - `horizons`: the times at which a run is looked at, in units of t_∞; a run ends at
       the last at the latest.
+    - `decided`: whether a run goes on past the certificate until it is decided, so that
+      it converges where its loss falls to zero. Else it does where the certificate is
+      met.
     """
 
     name: Name
@@ -60,6 +74,17 @@ class Protocol:
     method: jaxflow.AbstractMethod
     stop: tuple[jaxflow.AbstractStop, ...]
     horizons: tuple[float, ...]
+    decided: bool = False
+
+    @property
+    def dtype(self) -> str:
+        return "float64" if self.decided else "float32"
+
+    @property
+    def proved(self) -> bool:
+        """Whether a proof that the loss tends to zero decides a run too: it is one
+        about the flow."""
+        return self.decided and self.name == "flow"
 
     @property
     def label(self) -> str:
@@ -87,27 +112,31 @@ def last_horizon(name: Name, given_up: float | None = None) -> float:
 
 
 def protocol(
-    name: Name, given_up: float | None = None, learning_rate: float = LEARNING_RATE
+    name: Name,
+    given_up: float | None = None,
+    learning_rate: float = LEARNING_RATE,
+    decided: bool | None = None,
 ) -> Protocol:
     """The protocol of that name; `given_up` as `last_horizon` takes it, `learning_rate`
-    of descent."""
+    of descent. `decided`: whether runs go on past the certificate; left out, those of
+    the flow to its usual last time do."""
     last = last_horizon(name, given_up)
-    horizons = (*(horizon for horizon in (1.0, 2.0) if horizon < last), last)
+    if decided is None:
+        decided = name == "flow" and last == GIVEN_UP["flow"]
+    horizons = [horizon for horizon in (1.0, 2.0) if horizon < last]
+    stop: tuple[jaxflow.AbstractStop, ...] = (jaxflow.LossBelow(),)
+    if decided:
+        doublings = math.log2(last / FIRST_LOOK)
+        looks = range(math.ceil(LOOKS * doublings))
+        horizons = [FIRST_LOOK * 2 ** (look / LOOKS) for look in looks]
+        stop = (jaxflow.LossFallen(ZERO),)
+    method: jaxflow.AbstractMethod = jaxflow.GradientDescent(learning_rate)
     if name == "flow":
-        return Protocol(
-            name,
-            "gaussian",
-            jaxflow.FilippovFlow(TOLERANCE),
-            (jaxflow.LossBelow(), jaxflow.Stationary(STATIONARY)),
-            horizons,
-        )
-    return Protocol(
-        name,
-        "uniform" if name == "released" else "gaussian",
-        jaxflow.GradientDescent(learning_rate),
-        (jaxflow.LossBelow(),),
-        horizons,
-    )
+        method = jaxflow.FilippovFlow(TOLERANCE)
+    if decided or name == "flow":
+        stop = (*stop, jaxflow.Stationary(STATIONARY))
+    init = "uniform" if name == "released" else "gaussian"
+    return Protocol(name, init, method, stop, (*horizons, last), decided)
 
 
 def variant(

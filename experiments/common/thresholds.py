@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
 import jaxflow
 from jaxflow import statistics
 
+from .contraction import contraction_level
 from .output import as_made, read_records, write_records, write_text
 from .protocols import EPSILON, Protocol, last_time, protocol
 
@@ -29,16 +29,27 @@ OURS, THEIRS = "#1b6ca8", "#c1440e"
 # A run's name: n, d, p, seed.
 Name = tuple[int, int, int, int]
 
+# Above this share of L(0) the proof that a loss tends to zero is not looked for.
+PROVABLE = 1e-6
+
 # The range of `about`.
 LOCAL = 0.05
-# Where a run ends is kept in float32.
+# Where a run ends, and its loss, may be kept in float32.
 _ROUNDING = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
     """What is kept of one run: losses at the start and the end, the time of the end in
-    units of t_∞, and whether it converged, is stationary, or neither (undecided)."""
+    units of t_∞, and whether it converged, is stationary, or neither (undecided).
+
+    - `converged`: whether the loss fell to zero, where the protocol goes on until that
+      is decided; whether it met the certificate, where a run ends there.
+    - `certified_time`, `certified_loss`: when, in units of t_∞, the loss was first seen
+      to have met the certificate, and what it was then; ∞ and NaN where it never was.
+    - `proved_time`, `proved_loss`: the same of the proof that the loss tends to zero
+      (`contraction.py`), which counts as zero; ∞ and NaN too where it was not asked.
+    """
 
     initial_loss: float
     final_loss: float
@@ -46,10 +57,14 @@ class Outcome:
     converged: bool
     stationary: bool
     steps: int
+    certified_time: float = np.inf
+    certified_loss: float = np.nan
+    proved_time: float = np.inf
+    proved_loss: float = np.nan
 
-    def converged_by(self, horizon: float) -> bool:
-        """`horizon` in units of t_∞."""
-        return self.converged and self.final_time <= horizon * (1 + _ROUNDING)
+    def certified_by(self, horizon: float) -> bool:
+        """Whether the certificate was met by `horizon`, in units of t_∞."""
+        return self.certified_time <= horizon * (1 + _ROUNDING)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,29 +119,69 @@ class Runs:
                 f"the records hold no runs 0 … {seeds - 1} at (n, d, p) = {missing[0]}:"
                 " run the experiment again without --redraw."
             )
-        n, d, p = (list(column) for column in zip(*missing, strict=True))
+        alike: dict[Any, list[tuple[int, int, int]]] = {}
+        for n, d, p in missing:
+            # One folder can record the networks of one shape.
+            shape = (d, p) if self.protocol.proved else None
+            alike.setdefault(shape, []).append((n, d, p))
+        for cells in alike.values():
+            self._make(cells, range(first, seeds))
+
+    def _make(self, cells: list[tuple[int, int, int]], seeds: range) -> None:
+        n, d, p = (list(column) for column in zip(*cells, strict=True))
+        folder = self._folder
+        if folder is not None and self.protocol.proved:
+            folder = folder / f"d{d[0]}-p{p[0]}"
         runs = jaxflow.simulate_ensemble(
             jax.random.key(self._seed),
             n=n,
             d=d,
             p=p,
             grid="zip",
-            seeds=range(first, seeds),
+            seeds=seeds,
             inputs="sphere",
             init=self.protocol.init,
             method=self.protocol.method,
             times=self.protocol.times,
             stop=self.protocol.stop,
-            dtype=jnp.float32,
-            folder=self._folder,
+            observe=_OBSERVED if self.protocol.proved else _CERTIFICATE,
+            dtype=self.protocol.dtype,
+            folder=folder,
         )
-        self.known |= _outcomes(runs, missing)
+        self.known |= _outcomes(runs, cells)
+        if self.protocol.proved:
+            for index, cell in enumerate(cells):
+                for k in seeds:
+                    self._prove(runs.isel(cell=index).sel(seed=k), *cell, k)
+
+    def _prove(self, run: xr.Dataset, n: int, d: int, p: int, k: int) -> None:
+        """Looks for the proof that the loss of a run tends to zero."""
+        key = jaxflow.run_key(jax.random.key(self._seed), n, d, p, k)
+        data, _ = jaxflow.sample_problem(
+            key, n=n, d=d, p=p, inputs="sphere", dtype=self.protocol.dtype
+        )
+        outcome = self.known[n, d, p, k]
+        loss = run.loss.values
+        for look in np.flatnonzero(loss <= PROVABLE * outcome.initial_loss):
+            at = run.isel(time=look)
+            w, a = at.w.values[:p], at.a.values[:p]
+            if w.shape[1] != d:
+                # Few examples are seen through their Gram matrix.
+                return
+            if loss[look] <= contraction_level(np.asarray(data.x), w, a):
+                self.known[n, d, p, k] = dataclasses.replace(
+                    outcome,
+                    converged=True,
+                    proved_time=float(at.t) / last_time(n, p),
+                    proved_loss=float(loss[look]),
+                )
+                return
 
     def counts(
         self, d: int, p: Callable[[int], int], horizon: float | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All n that have runs at d and p(n), how many of them converged (by `horizon`)
-        and how many there are."""
+        """All n that have runs at d and p(n), how many of them converged (or met the
+        certificate by `horizon`) and how many there are."""
         made, converged = Counter[int](), Counter[int]()
         for (n, own_d, own_p, _), outcome in self.known.items():
             if (own_d, own_p) == (d, p(n)):
@@ -152,8 +207,8 @@ class Runs:
         horizon: float | None = None,
         step: int | None = None,
     ) -> statistics.ThresholdSearch:
-        """The threshold at d, with p(n) neurons, for convergence (by `horizon`), from
-        n that are `step` apart (left out: as `how` says)."""
+        """The threshold at d, with p(n) neurons, for convergence (for the certificate
+        by `horizon`), from n that are `step` apart (left out: as `how` says)."""
         used = Counter[int]()
 
         def run(points: np.ndarray) -> np.ndarray:
@@ -212,6 +267,13 @@ class Runs:
             *(data[name].values.tolist() for name in ("n", "d", "p", "seed")),
             strict=True,
         )
+        if "certified_time" not in data:
+            # Runs of which none went on past the certificate.
+            met = data.converged
+            data["certified_time"] = data.final_time.where(met, np.inf)
+            data["certified_loss"] = data.final_loss.where(met, np.nan)
+            data["proved_time"] = xr.full_like(data.final_time, np.inf)
+            data["proved_loss"] = xr.full_like(data.final_loss, np.nan)
         fields = [field.name for field in dataclasses.fields(Outcome)]
         rows = zip(*(data[name].values.tolist() for name in fields), strict=True)
         outcomes = (Outcome(*row) for row in rows)
@@ -230,7 +292,7 @@ def descents(config: Any) -> Iterator[tuple[float, Any, Runs]]:
 
 
 def _by(outcome: Outcome, horizon: float | None) -> bool:
-    return outcome.converged if horizon is None else outcome.converged_by(horizon)
+    return outcome.converged if horizon is None else outcome.certified_by(horizon)
 
 
 def _outcomes(
@@ -243,19 +305,34 @@ def _outcomes(
         name: runs[name].transpose("cell", "seed").values
         for name in ("final_loss", "final_time", "result", "steps")
     }
+    times = runs.t.transpose("cell", "time").values
+    level = runs.certificate.transpose("cell", "seed", "time").values[..., 0]
     found = {}
     for (cell, seed), result in np.ndenumerate(columns["result"]):
         n, d, p = sizes[cell]
         at = {name: column[cell, seed] for name, column in columns.items()}
+        # Where it ended was looked at too. Rows after that are NaN, below nothing.
+        seen = np.append(loss[cell, seed], at["final_loss"])
+        below = seen <= level[cell, seed] * (1 + _ROUNDING)
+        met = np.append(times[cell], at["final_time"])[below]
         found[n, d, p, int(runs.seed[seed])] = Outcome(
             initial_loss=float(loss[cell, seed, 0]),
             final_loss=float(at["final_loss"]),
             final_time=float(at["final_time"]) / last_time(n, p),
-            converged=bool(result == flags["loss_below"]),
+            # Residuals that are rounding are as near to zero as float64 comes.
+            converged=bool(result in (flags["loss_below"], flags["exhausted"])),
             stationary=bool(result == flags["stationary"]),
             steps=int(at["steps"]),
+            certified_time=float(met[0]) / last_time(n, p) if len(met) else np.inf,
+            certified_loss=float(seen[below][0]) if len(met) else np.nan,
         )
     return found
+
+
+# What is recorded besides the loss: that below which no example is left out, and the
+# network, for `contraction_level`.
+_CERTIFICATE = {"certificate": lambda s: jaxflow.certificate(s.targets, s.n)}
+_OBSERVED = {**_CERTIFICATE, "w": lambda s: s.weights, "a": lambda s: s.a}
 
 
 def by_width_rule(width: int = 1) -> Callable[[int], int]:

@@ -13,6 +13,7 @@ last one stopped.
 
 import sys
 
+import jax
 import tyro
 from matplotlib import pyplot as plt
 
@@ -30,6 +31,8 @@ def main(config: Config) -> None:
         config = as_made(config, where)
     rules: Protocol = protocol(config.protocol, config.given_up, config.learning_rate)
     if not config.redraw:
+        if rules.decided:
+            jax.config.update("jax_enable_x64", True)
         made = Runs(rules, folder=where / "runs", seed=config.seed)
         if config.protocol == "flow":
             searches(made, config)

@@ -33,7 +33,7 @@ def table(
         here, cells = runs.at(size, d, p(size)), []
         for horizon in times:
             k = sum(
-                run.converged if horizon is None else run.converged_by(horizon)
+                run.converged if horizon is None else run.certified_by(horizon)
                 for run in here
             )
             share = statistics.proportion(k, total)
@@ -70,7 +70,8 @@ def table(
         f"# Figure 2, protocol `{config.protocol}`\n\n"
         f"{runs.protocol.label}; d = {d}, p = "
         + (f"{config.width} × " if config.width > 1 else "")
-        + "the width rule, float32. 95 % intervals: Clopper–Pearson for shares, "
+        + f"the width rule, {runs.protocol.dtype}. 95 % intervals: Clopper–Pearson for "
+        + "shares, "
         + ("posterior" if found else "profile likelihood")
         + " for N.\n\n"
         + "".join(thresholds)

@@ -16,6 +16,7 @@ from ..common.protocols import (
     Size,
     folder,
     last_horizon,
+    protocol,
     variant,
 )
 from ..common.thresholds import (
@@ -55,8 +56,9 @@ class Config:
     """The threshold is also found for runs that converge by these, in units of t_∞.
     Left out, 1 and 2, and only 1 for the quick size."""
     given_up: float | None = None
-    """When a run that is not decided ends, in units of t_∞. Left out, 1 for descent, as
-    in the paper, and 4 for the flow."""
+    """When a run ends at the latest, in units of t_∞. Left out, 1 for descent, as in
+    the paper, and 64 for the flow, whose runs go on past the certificate until they are
+    decided: those to an earlier time end at the certificate."""
     learning_rate: float = LEARNING_RATE
     """Of descent."""
     seed: int = 0
@@ -84,6 +86,11 @@ class Config:
     def last(self) -> float:
         """The time by which a run must have converged, in units of t_∞."""
         return last_horizon(self.protocol, self.given_up)
+
+    @property
+    def decided(self) -> bool:
+        """Whether runs go on past the certificate until they are decided."""
+        return protocol(self.protocol, self.given_up).decided
 
     @property
     def plain(self) -> bool:
@@ -184,6 +191,8 @@ def fits(runs: Runs, config: Config, found: Found) -> Fitted:
 
 def meaning(config: Config, horizon: float | None) -> str:
     """By when a run must have converged to count, in words."""
+    if horizon is None and config.decided:
+        return f"to zero loss {by(config.last)}"
     return by(config.last if horizon is None else horizon)
 
 

@@ -35,7 +35,7 @@ class Config(ScalingConfig):
 
     @property
     def scaling(self) -> Scaling:
-        flow, beside = self.flow, self.beside_flow
+        beside = self.beside_flow
         values: tuple[int, ...]
         if self.quick:
             values = (4, 6, 8) if beside else (10, 20, 30)
@@ -43,8 +43,9 @@ class Config(ScalingConfig):
             # A run of the flow costs as n^1.5 d at this p, √n for its number of steps,
             # and its N is several times that of descent.
             values = (10, 20, 30, 40) if beside else (*range(10, 101, 10), 150, 200)
+            values = (10, 14, 20, 28, 40) if self.decided else values
         values = tuple(sorted(self.dimensions)) or values
-        least, most = (10, 30) if flow else (2, 6)
+        least, most = (10, 30) if self.flow else (2, 6)
         return Scaling(
             figure="figure3",
             along="d",
@@ -59,6 +60,7 @@ class Config(ScalingConfig):
             stated_slope=published.RELEASED_SLOPE_OF_D,
             slope=(1.0, 1.0),
             claim="linear in d (slope 1)",
+            share=self.share,
         )
 
 

@@ -35,7 +35,7 @@ class Config(ScalingConfig):
 
     @property
     def scaling(self) -> Scaling:
-        flow, beside, quick = self.flow, self.beside_flow, self.quick
+        beside, quick = self.beside_flow, self.quick
         d = self.d or (5 if beside and quick else 30)
         values: tuple[int, ...]
         if quick:
@@ -45,7 +45,7 @@ class Config(ScalingConfig):
             # than that of descent.
             values = (14, 20, 28, 50) if beside else tuple(range(50, 401, 50))
         values = tuple(sorted(self.widths)) or values
-        least, most = (10, 30) if flow else (4, 11)
+        least, most = (10, 30) if self.flow else (4, 11)
         return Scaling(
             figure="figure4",
             along="p",
@@ -60,6 +60,7 @@ class Config(ScalingConfig):
             stated_slope=published.RELEASED_SLOPE_OF_P,
             slope=(0.0, 1.0),
             claim="sub-linear in p (slope below 1)",
+            share=self.share,
         )
 
 

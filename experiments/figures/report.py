@@ -35,12 +35,13 @@ VARIANTS = {
     "paper-width4": "as the text says, with four times the neurons",
     "released-width4": "as the authors' later runs, with four times the neurons",
     "paper-width4-lr0.5": "with four times the neurons and learning rate 1/2",
+    "flow-by4": "the flow to the certificate, until 4 t_∞",
     "flow-width4-by1": "with four times the neurons, until t_∞",
 }
 EXPECTED = {
     2: (*PROTOCOLS, *VARIANTS),
-    3: (*PROTOCOLS, "paper-by4"),
-    4: (*PROTOCOLS, "paper-by4"),
+    3: (*PROTOCOLS, "paper-by4", "flow-by4"),
+    4: (*PROTOCOLS, "paper-by4", "flow-by4"),
     5: tuple(PROTOCOLS),
 }
 NOTES = "_reproduction_notes.md"

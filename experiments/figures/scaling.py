@@ -2,6 +2,8 @@
 
 import abc
 import dataclasses
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
@@ -10,7 +12,7 @@ import numpy as np
 
 from jaxflow import statistics
 
-from ..common.protocols import Name, Size, folder, last_horizon, variant
+from ..common.protocols import Name, Size, folder, last_horizon, protocol, variant
 from ..common.thresholds import Runs, Search, by, descents, of_width
 
 
@@ -20,6 +22,8 @@ class Scaling:
 
     - `along`: "d" or "p", which takes the `values`; the other one is `fixed`.
     - `low`, `high`: where N is thought to lie at the first value.
+    - `share`: where it is thought to lie at every value, in units of p d. Left out, the
+      values before tell.
     - `published`: N by value. They come from runs at n that are `spacing` apart.
     - `stated_law`, `stated_slope`: their own, "name: formula" and in log–log.
     - `slope`: log–log slopes that agree with the text, from and to.
@@ -38,6 +42,7 @@ class Scaling:
     stated_slope: float
     slope: tuple[float, float]
     claim: str
+    share: tuple[float, float] | None = None
 
     def size(self, value: int) -> tuple[int, int]:
         """d and p."""
@@ -49,9 +54,11 @@ class Scaling:
         found: dict[int, statistics.ThresholdSearch] = {}
         low, high = self.low, self.high
         for value in self.values:
-            if found:
-                low, high = _foreseen(found, value)
             d, p = self.size(value)
+            if self.share is not None:
+                low, high = (round(share * p * d) for share in self.share)
+            elif found:
+                low, high = _foreseen(found, value)
             found[value] = runs.search(d, of_width(p), low, high, how)
         return found
 
@@ -82,7 +89,8 @@ def by_when(runs: Runs) -> str:
     last, flow = runs.protocol.horizons[-1], runs.protocol.name == "flow"
     if last == 1 and not flow:
         return ""
-    return f", {by(last)}" + (" (a lower bound)" if flow else "")
+    what = "zero loss " if runs.protocol.decided else ""
+    return f", {what}{by(last)}" + (" (a lower bound)" if flow else "")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,8 +108,9 @@ class ScalingConfig(abc.ABC):
     max_runs: int | None = None
     """At which it ends in any case."""
     given_up: float | None = None
-    """When a run that is not decided ends, in units of t_∞. Left out, 1 for descent, as
-    in the paper, and 4 for the flow."""
+    """When a run ends at the latest, in units of t_∞. Left out, 1 for descent, as in
+    the paper, and 64 for the flow, whose runs go on past the certificate until they are
+    decided: those to an earlier time end at the certificate."""
     seed: int = 0
     output: Path = Path("results")
     redraw: bool = False
@@ -126,6 +135,16 @@ class ScalingConfig(abc.ABC):
         return last_horizon(self.protocol, self.given_up)
 
     @property
+    def decided(self) -> bool:
+        """Whether runs go on past the certificate until they are decided."""
+        return protocol(self.protocol, self.given_up).decided
+
+    @property
+    def share(self) -> tuple[float, float] | None:
+        """Where N of decided runs is thought to lie, in units of p d."""
+        return (0.6, 0.95) if self.decided else None
+
+    @property
     def beside_flow(self) -> bool:
         """Whether it is the flow, or descent to be compared with it at equal times."""
         return self.flow or self.last > 1
@@ -142,8 +161,9 @@ class ScalingConfig(abc.ABC):
     def search(self) -> Search:
         """How it is searched for."""
         flow, quick = self.flow, self.quick
+        usual = 0.05 if self.decided else 0.02 if flow else 0.01
         return Search(
-            precision=self.precision or (0.1 if quick else 0.02 if flow else 0.01),
+            precision=self.precision or (0.1 if quick else usual),
             batch=8 if quick else 16 if flow else 32,
             max_runs=self.max_runs
             or (16 if quick else self.flow_runs if flow else 384),
@@ -155,19 +175,35 @@ class ScalingConfig(abc.ABC):
 Descent = dict[float, dict[int, statistics.Threshold]]
 
 
+def thresholds_in(folder: Path) -> dict[tuple[int, int], statistics.Threshold]:
+    """N by (d, p) as summary.json of a figure has it, where runs on both sides of it
+    have placed it. (A search that is repeated on its records may go another way on
+    another machine: where points tell equally much, rounding decides.)"""
+    found = {}
+    for one in json.loads((folder / "summary.json").read_text()):
+        size = re.search(r": N at d = (\d+), p = (\d+)", one["quantity"])
+        numbers = [one[name] for name in ("ours", "low", "high")]
+        if size and None not in numbers:
+            d, p = map(int, size.groups())
+            estimate, low, high = numbers
+            # Its scale and likelihood are not kept there.
+            scale = likelihood = np.nan
+            found[d, p] = statistics.Threshold(
+                estimate, low, high, scale, scale, scale, likelihood, 0.95, False,
+                "posterior",
+            )  # fmt: skip
+    return found
+
+
 def descents_thresholds(config: ScalingConfig) -> Descent:
     """Beside the flow: N of gradient descent at the values up to the flow's or the
     published ones."""
     found: Descent = {}
-    for horizon, made, runs in descents(config):
-        if made.scaling.fixed != config.scaling.fixed:
-            continue
-        # The search is repeated on the records, so that N is the one of their table.
-        searches = made.scaling.search(runs, made.search)
-        last = max(*config.scaling.values, *config.scaling.published)
-        found[horizon] = {
-            value: search.threshold
-            for value, search in searches.items()
-            if value <= last and np.isfinite(search.threshold.high)
-        }
+    scaling = config.scaling
+    last = max(*scaling.values, *scaling.published)
+    for horizon, made, _ in descents(config):
+        for size, threshold in thresholds_in(made.folder).items():
+            value, fixed = size if scaling.along == "d" else size[::-1]
+            if fixed == scaling.fixed and value <= last:
+                found.setdefault(horizon, {})[value] = threshold
     return found

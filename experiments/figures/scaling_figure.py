@@ -1,5 +1,6 @@
 """Figures 3 and 4 from their config to their files."""
 
+import jax
 from matplotlib import pyplot as plt
 
 from ..common.output import STYLE, as_made, write_config, write_figure, write_text
@@ -19,6 +20,8 @@ def scaling_figure(config: ScalingConfig) -> str:
     scaling, how = config.scaling, config.search
     rules = protocol(config.protocol, config.given_up)
     if not config.redraw:
+        if rules.decided:
+            jax.config.update("jax_enable_x64", True)
         made = Runs(rules, folder=where / "runs", seed=config.seed)
         scaling.search(made, how)
         made.write(where)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ..common.output import markdown_table
-from ..common.thresholds import OURS, THEIRS, Runs, by, interval, math
+from ..common.thresholds import OURS, THEIRS, Outcome, Runs, by, interval, math
 from .scaling import Descent, Scaling, by_when
 from .scaling_laws import Laws, Results, columns, scaling_laws
 
@@ -19,18 +19,12 @@ def scaling_table(
     """table.md; `descent` has thresholds to set beside the flow's."""
     x = scaling.along
     other = "p" if x == "d" else "d"
-    flow, later = runs.protocol.name == "flow", bool(by_when(runs))
     beside = {by(h): N for h, N in descent.items() if found.keys() & N.keys()}
     lines = []
     for value, search in found.items():
         fit, theirs = search.threshold, scaling.published.get(value)
         d, p = scaling.size(value)
         here = [run for name, run in runs.known.items() if name[1:3] == (d, p)]
-        ends = f"{sum(run.converged for run in here)}"
-        if later:
-            ends = f"{sum(run.converged_by(1) for run in here)}, {ends}"
-        if flow:
-            ends += f", {sum(run.stationary for run in here)}"
         lines.append(
             [
                 str(value),
@@ -38,7 +32,7 @@ def scaling_table(
                 f"{fit.scale:.3g}",
                 f"{fit.estimate / value:.2f}",
                 f"{search.runs}" + ("" if search.precise else " (max_runs)"),
-                f"{ends} of {len(here)}",
+                f"{_ends(runs, here)} of {len(here)}",
                 *(interval(N[value], 1) if value in N else "" for N in beside.values()),
                 "" if theirs is None else f"{theirs:g}",
             ]
@@ -66,7 +60,7 @@ def scaling_table(
     return (
         f"# {scaling.figure.replace('figure', 'Figure ')}, protocol "
         f"`{runs.protocol.name}`\n\n{runs.protocol.label}; {other} = {scaling.fixed}, "
-        "float32. N"
+        f"{runs.protocol.dtype}. N"
         + by_when(runs)
         + ": posterior median and 95 % interval of an adaptive "
         "search.\n\n"
@@ -79,10 +73,7 @@ def scaling_table(
                 "s",
                 f"N/{x}",
                 "runs of the search",
-                "converged"
-                + " by t_∞, at the end" * later
-                + ", stationary" * flow
-                + ", of all made",
+                f"{_ends_header(runs)}, of all made",
                 *(f"N of descent {when}" for when in beside),
                 "published N",
             ],
@@ -91,6 +82,29 @@ def scaling_table(
         + "\n"
         + markdown_table(["points", "law", "fit", "Akaike weight", "p of χ²"], fits)
     )
+
+
+def _ends_header(runs: Runs) -> str:
+    """What `_ends` counts."""
+    flow = runs.protocol.name == "flow"
+    if runs.protocol.decided:
+        return "certified by t_∞, by 4 t_∞, at all; zero loss, stationary, undecided"
+    by_when_ended = " by t_∞, at the end" if by_when(runs) else ""
+    return "converged" + by_when_ended + ", stationary" * flow
+
+
+def _ends(runs: Runs, here: list[Outcome]) -> str:
+    """How some runs ended, in numbers."""
+    zero, rests = (
+        sum(getattr(run, name) for run in here) for name in ("converged", "stationary")
+    )
+    certified = [sum(run.certified_by(time) for run in here) for time in (1, 4, np.inf)]
+    if runs.protocol.decided:
+        early, later, whenever = certified
+        left = len(here) - zero - rests
+        return f"{early}, {later}, {whenever}; {zero}, {rests}, {left}"
+    ends = f"{certified[0]}, {zero}" if by_when(runs) else f"{zero}"
+    return f"{ends}, {rests}" if runs.protocol.name == "flow" else ends
 
 
 def draw_scaling(

@@ -157,7 +157,8 @@ def _of_states(
         snapshot = _made_up(run, move, False)
         loss, curvature = move.loss * snapshot.loss, move.curvature * snapshot.curvature
         given = (snapshot.problem, loss, curvature)
-        return {str(i): stop.margin(*given) for i, stop in enumerate(stops)}
+        begun = [stop.at_start(snapshot.start.loss) for stop in stops]
+        return {str(i): stop.margin(*given) for i, stop in enumerate(begun)}
 
     # A method whose pairs slide shows the multipliers and others show none. An
     # observable may be made for the one or the other, and then fails elsewhere.

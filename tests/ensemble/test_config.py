@@ -279,6 +279,7 @@ def test_settings_may_be_written_otherwise(tmp_path):
         ({"init": jaxflow.CoveredInitialisation()}, "is jaxflow.CoveredInit.*1000"),
         ({"inputs": "sphere"}, "inputs was orthogonal and is sphere"),
         ({"stop": jaxflow.LossBelow(0.5)}, "stop was none and is .*LossBelow"),
+        ({"stop": jaxflow.LossFallen(0.5)}, "stop was none and is .*LossFallen"),
         ({"observe": {"q": lambda s: s.loss}}, "observe.q was nothing and is yours"),
         ({"times": [1.0]}, "number of times was 2 and is 1"),
         ({"key": jax.random.key(4)}, r"key\[1\] was 3 and is 4"),

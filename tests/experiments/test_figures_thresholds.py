@@ -3,16 +3,20 @@
 import dataclasses
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jaxflow
 from experiments.common import published as published
 from experiments.common import thresholds as thresholds
-from experiments.common.output import read_records, write_config
+from experiments.common.output import read_records, write_config, write_records
 from experiments.common.protocols import Name, last_time, protocol
 from experiments.figures import figure2, figure3, figure4
 from experiments.figures import scaling_laws as scaling_laws
-from jaxflow import statistics
+from experiments.figures.flow_law import PowerOfParameters
+from jaxflow import LossBelow, LossFallen, Stationary, statistics
 
 WRITTEN = {"config.json", "records.nc", "summary.json", "table.md"}
 COLUMNS = {
@@ -117,7 +121,7 @@ def test_the_flow_stands_beside_descent(tmp_path, capsys):
     protocols: dict[str, Name] = {
         "paper": "paper",
         "paper-by4": "paper",
-        "flow": "flow",
+        "flow-by4": "flow",
     }
     configs = {
         name: figure3.Config(
@@ -145,9 +149,9 @@ def test_the_flow_stands_beside_descent(tmp_path, capsys):
         runs.write(config.folder)
         figure3.main(config)
         text = capsys.readouterr().out
-        assert ("N of descent" in text) == (name == "flow")
+        assert ("N of descent" in text) == (name == "flow-by4")
         found[name] = config.scaling.search(runs, config.search)
-    rows = json.loads((configs["flow"].folder / "summary.json").read_text())
+    rows = json.loads((configs["flow-by4"].folder / "summary.json").read_text())
     for beside, when, about in (
         ("paper", "by t_∞", 9 / 6),
         ("paper-by4", "by 4 t_∞", 9 / 7),
@@ -155,7 +159,7 @@ def test_the_flow_stands_beside_descent(tmp_path, capsys):
         ratios = [row for row in rows if f"over N of descent {when}" in row["quantity"]]
         assert len(ratios) == 3
         for row, d in zip(ratios, (10, 20, 40), strict=True):
-            flow, descent = (found[name][d].threshold for name in ("flow", beside))
+            flow, descent = (found[name][d].threshold for name in ("flow-by4", beside))
             expected = flow.estimate / descent.estimate
             np.testing.assert_allclose(row["ours"], expected, rtol=1e-5)
             assert abs(row["ours"] - about) < 0.15
@@ -197,7 +201,8 @@ class Known(thresholds.Runs):
         for n, d, p in sizes:
             for seed in range(seeds):
                 converged = self.converges(n, d, seed)
-                ended = thresholds.Outcome(1.0, 0.5, 1.0, converged, False, 1)
+                met = 1.0 if converged else np.inf
+                ended = thresholds.Outcome(1.0, 0.5, 1.0, converged, False, 1, met)
                 self.known.setdefault((n, d, p, seed), ended)
 
 
@@ -223,9 +228,19 @@ def test_the_protocols_are_as_stated():
     pairs = 1650 * 37
     expected = 1.5 * np.sqrt(pairs) / 4 * np.log(pairs)
     np.testing.assert_allclose(last_time(1650, 37), expected, rtol=1e-5)
-    assert flow.horizons == (1.0, 2.0, 4.0)
+    early = protocol("flow", 4.0)
+    assert early.horizons == (1.0, 2.0, 4.0) and not early.decided
     assert protocol("flow", 2.0).horizons == (1.0, 2.0)
-    assert paper.horizons == (1.0,) and protocol("paper", 4.0).horizons == flow.horizons
+    assert paper.horizons == (1.0,)
+    assert protocol("paper", 4.0).horizons == early.horizons
+    # Past the certificate, until a run is decided.
+    assert flow.decided and flow.dtype == "float64" and early.dtype == "float32"
+    assert {1.0, 2.0, 4.0, 8.0, 16.0, 32.0} < set(flow.horizons)
+    assert flow.horizons[-1] == 64.0
+    assert [type(stop) for stop in flow.stop] == [LossFallen, Stationary]
+    assert [type(stop) for stop in early.stop] == [LossBelow, Stationary]
+    fallen = protocol("paper", 64.0, decided=True).stop[0]
+    assert isinstance(fallen, LossFallen) and fallen.to == 1e-12
 
 
 def test_the_published_points_scale_as_was_stated():
@@ -280,3 +295,56 @@ def test_a_local_fit_leaves_out_what_lies_far():
     expected = statistics.fit_threshold(n[near], k[near], m[near])
     assert thresholds.about(n, k, m) == expected
     assert statistics.fit_threshold(n, k, m).estimate < expected.estimate - 20
+
+
+def test_records_of_runs_that_the_certificate_ended_can_be_read(tmp_path):
+    runs = Known(protocol("paper"), lambda n, d, seed: n < 100)
+    runs.make([(90, 10, 3), (110, 10, 3)], 2)
+    runs.write(tmp_path)
+    records = read_records(tmp_path)
+    later = ["certified_time", "certified_loss", "proved_time", "proved_loss"]
+    write_records(tmp_path, records.drop_vars(later))
+    read = thresholds.Runs.read(tmp_path, protocol("paper"))
+    for name, run in runs.known.items():
+        again = read.known[name]
+        assert again.converged == run.converged
+        for horizon in (0.5, 1.0, 2.0):
+            assert again.certified_by(horizon) == run.certified_by(horizon)
+    assert read.known[90, 10, 3, 0].certified_loss == 0.5
+
+
+@pytest.mark.slow
+def test_one_run_says_when_it_is_certified_and_that_it_goes_to_zero(tmp_path):
+    flow, n, d, p = protocol("flow"), 12, 4, 8
+    runs = thresholds.Runs(flow, folder=tmp_path / "runs")
+    runs.make([(n, d, p)], 2)
+    times = jnp.array([0.0, 64 * last_time(n, p)])
+    for seed, run in enumerate(runs.at(n, d, p)):
+        key = jaxflow.run_key(jax.random.key(0), n, d, p, seed)
+        data, network = jaxflow.sample_problem(key, n=n, d=d, p=p, inputs="sphere")
+        ended = jaxflow.simulate(
+            data, network, flow.method, times=times, stop=LossBelow(), observe={}
+        )
+        met = ended.result == jaxflow.Results.loss_below
+        assert bool(met) == run.certified_by(64)
+        if met:
+            when = float(ended.final_time) / last_time(n, p)
+            assert 0.99 * when <= run.certified_time
+            assert run.certified_time <= max(1.2 * when, 0.25)
+            assert run.certified_loss <= 1.01 * float(ended.final_loss)
+        # What is proved comes true, and at a loss that is larger by far.
+        if run.proved_time < 60:
+            assert run.final_loss < 0.1 * run.proved_loss
+        assert run.converged == (
+            run.proved_time <= 64 or run.final_loss <= 1e-12 * run.initial_loss
+        )
+
+
+def test_powers_of_the_number_of_parameters():
+    pd = np.array([300.0, 420, 600, 840])
+    one = PowerOfParameters.of(pd, 0.7 * pd, 0.02 * pd)
+    assert abs(one.proportional - 0.7) < 1e-9 and abs(one.b - 1) < 1e-9
+    assert one.p_proportional > 0.99 and one.low < 1 < one.high
+    other = PowerOfParameters.of(pd, 0.5 * pd**1.2, 0.02 * 0.5 * pd**1.2)
+    assert abs(other.b - 1.2) < 1e-9 and other.low > 1.1
+    assert other.p_proportional < 1e-4 and other.p_power > 0.99
