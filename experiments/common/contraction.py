@@ -6,15 +6,16 @@ them, and A_j those that stay active. Whatever multipliers the pairs of S_j have
 
     ‖w_j'‖ ≥ (|a_j| − R)_+ /n · ‖Π_j Σ_{i ∈ A_j} r_i x_i‖,
 
-Π_j projecting off the span of {x_i : i ∈ S_j}. So ‖(w, a)'‖² ≥ 2 p λ L with λ(R) the
-least eigenvalue of
+Π_j projecting off the span of {x_i : i ∈ S_j}. So, with a_j' left out, ‖(w, a)'‖² ≥
+2 p λ L with λ(R) the least eigenvalue of
 
     M(R) = (1/np) Σ_j (|a_j| − R)_+² P_j XᵀΠ_jX P_j,    P_j keeping A_j,
 
 a tangent kernel of which only what cannot change is left. Along the flow, slides
 included, −L' = ‖(w, a)'‖²/p; so by the Polyak–Łojasiewicz inequality what is left of
-the path is no longer than √(2pL/λ). If that is at most R, no run leaves the ball, and
-L falls at least as exp(−2λt), to zero. This is so for every L up to max_R R² λ(R)/2p.
+the path is no longer than √(2pL/λ). If that is at most R, the flow stays in the ball,
+and L falls to zero, at least as exp(−2λt). This is so for every L up to
+max_R R² λ(R)/2p.
 """
 
 import numpy as np

@@ -64,7 +64,8 @@ class Outcome:
 
     def certified_by(self, horizon: float) -> bool:
         """Whether the certificate was met by `horizon`, in units of t_∞."""
-        return self.certified_time <= horizon * (1 + _ROUNDING)
+        met = np.isfinite(self.certified_time)
+        return bool(met and self.certified_time <= horizon * (1 + _ROUNDING))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,6 +173,7 @@ class Runs:
                 self.known[n, d, p, k] = dataclasses.replace(
                     outcome,
                     converged=True,
+                    stationary=False,
                     proved_time=float(at.t) / last_time(n, p),
                     proved_loss=float(loss[look]),
                 )
@@ -321,7 +323,7 @@ def _outcomes(
             final_time=float(at["final_time"]) / last_time(n, p),
             # Residuals that are rounding are as near to zero as float64 comes.
             converged=bool(result in (flags["loss_below"], flags["exhausted"])),
-            stationary=bool(result == flags["stationary"]),
+            stationary=bool(result in (flags[name] for name in _AT_REST)),
             steps=int(at["steps"]),
             certified_time=float(met[0]) / last_time(n, p) if len(met) else np.inf,
             certified_loss=float(seen[below][0]) if len(met) else np.nan,
@@ -329,6 +331,7 @@ def _outcomes(
     return found
 
 
+_AT_REST = ("stationary", "dead", "at_origin")
 # What is recorded besides the loss: that below which no example is left out, and the
 # network, for `contraction_level`.
 _CERTIFICATE = {"certificate": lambda s: jaxflow.certificate(s.targets, s.n)}

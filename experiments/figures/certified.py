@@ -49,6 +49,7 @@ QUICK = (
 FULL = (
     Case(2, "paper", 1700, 100, seeds=32),
     Case(2, "released", 1650, 100, seeds=32),
+    Case(2, "flow", 1700, 100, seeds=8),
     Case(2, "flow", 90, 20),
     Case(3, "paper", 173, 30, 30),
     Case(3, "released", 160, 30, 30),
@@ -68,6 +69,8 @@ class Config:
     figures: tuple[int, ...] = (2, 3, 4)
     seed: int = 0
     output: Path = Path("results")
+    redraw: bool = False
+    """Make the table again from the records, without running."""
 
     @property
     def cases(self) -> list[Case]:
@@ -117,12 +120,15 @@ def main(config: Config) -> None:
     lines = []
     for case in config.cases:
         rules = protocol(case.protocol, GIVEN_UP["flow"], decided=True)
-        name = f"figure{case.figure}-{case.protocol}"
-        runs = Runs(rules, folder=config.folder / name / "runs", seed=config.seed)
-        runs.make([case.size], case.seeds)
-        runs.write(config.folder / name)
+        where = config.folder / f"figure{case.figure}-{case.protocol}-d{case.d}"
+        if not config.redraw:
+            made = Runs(rules, folder=where / "runs", seed=config.seed)
+            made.make([case.size], case.seeds)
+            made.write(where)
+        runs = Runs.read(where, rules)
         lines.append(line(case, runs.at(*case.size)))
-    write_config(config.folder, config, "experiments.figures.certified")
+    if not config.redraw:
+        write_config(config.folder, config, "experiments.figures.certified")
     text = (
         "# Of the runs that the certificate ends, how many go on to zero loss\n\n"
         "Made by `python -m experiments.figures.certified --size full`: runs past the "

@@ -25,7 +25,7 @@ def scaling_figure(config: ScalingConfig) -> str:
         made = Runs(rules, folder=where / "runs", seed=config.seed)
         scaling.search(made, how)
         made.write(where)
-        write_config(where, config, f"experiments.{scaling.figure}")
+        write_config(where, config, f"experiments.figures.{scaling.figure}")
     runs = Runs.read(where, rules)
     # The search is repeated on the records: the same runs, the same numbers.
     found, descent = scaling.search(runs, how), descents_thresholds(config)

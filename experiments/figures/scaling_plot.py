@@ -7,6 +7,8 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from jaxflow import statistics
+
 from ..common.output import markdown_table
 from ..common.thresholds import OURS, THEIRS, Outcome, Runs, by, interval, math
 from .scaling import Descent, Scaling, by_when
@@ -33,6 +35,7 @@ def scaling_table(
                 f"{fit.estimate / value:.2f}",
                 f"{search.runs}" + ("" if search.precise else " (max_runs)"),
                 f"{_ends(runs, here)} of {len(here)}",
+                *([_most(runs, d, p)] if runs.protocol.decided else []),
                 *(interval(N[value], 1) if value in N else "" for N in beside.values()),
                 "" if theirs is None else f"{theirs:g}",
             ]
@@ -74,6 +77,7 @@ def scaling_table(
                 f"N/{x}",
                 "runs of the search",
                 f"{_ends_header(runs)}, of all made",
+                *(["N if the undecided go to zero"] if runs.protocol.decided else []),
                 *(f"N of descent {when}" for when in beside),
                 "published N",
             ],
@@ -105,6 +109,19 @@ def _ends(runs: Runs, here: list[Outcome]) -> str:
         return f"{early}, {later}, {whenever}; {zero}, {rests}, {left}"
     ends = f"{certified[0]}, {zero}" if by_when(runs) else f"{zero}"
     return f"{ends}, {rests}" if runs.protocol.name == "flow" else ends
+
+
+def _most(runs: Runs, d: int, p: int) -> str:
+    """N where runs that are undecided count as zero loss."""
+    made: dict[int, list[bool]] = {}
+    for (n, own_d, own_p, _), run in runs.known.items():
+        if (own_d, own_p) == (d, p):
+            made.setdefault(n, []).append(not run.stationary)
+    sizes = sorted(made)
+    fit = statistics.fit_threshold(
+        sizes, [sum(made[n]) for n in sizes], [len(made[n]) for n in sizes]
+    )
+    return interval(fit, 1)
 
 
 def draw_scaling(

@@ -65,7 +65,7 @@ def assert_same(run, row):
     ],
 )
 def test_runs_are_those_of_simulate(inputs, n, d, dtype):
-    stop = jaxflow.LossBelow(0.02)
+    stop = jaxflow.LossBelow(0.02), jaxflow.LossFallen(0.015)
     laws = {"inputs": inputs, "dtype": dtype}
     runs = ensemble(n=n, d=d, p=11, stop=stop, **laws)
     for seed in range(3):

@@ -308,8 +308,9 @@ def test_records_of_runs_that_the_certificate_ended_can_be_read(tmp_path):
     for name, run in runs.known.items():
         again = read.known[name]
         assert again.converged == run.converged
-        for horizon in (0.5, 1.0, 2.0):
+        for horizon in (0.5, 1.0, np.inf):
             assert again.certified_by(horizon) == run.certified_by(horizon)
+        assert run.certified_by(np.inf) == run.converged
     assert read.known[90, 10, 3, 0].certified_loss == 0.5
 
 
