@@ -184,6 +184,16 @@ CASES = [
         "takes a Snapshot, or a Dataset and a Network; got a Dataset",
         TypeError,
     ),
+    Case(
+        "theory.limiting_curvature_law",
+        lambda: theory.limiting_curvature_law(20, 30),
+        "n must be at least 50.*20",
+    ),
+    Case(
+        "theory.limiting_curvature_constant",
+        lambda: theory.limiting_curvature_constant(-1.0),
+        "c must be positive",
+    ),
     # One run.
     Case("simulate", lambda: simulate(network=NARROW), r"4 coordinates.*\(p, 3\)"),
     Case("simulate", lambda: simulate(times=[-1.0, 1.0]), "times must be ≥ 0.*-1"),
@@ -1022,7 +1032,8 @@ WITHOUT_A_CASE = {
     "Observable": "a type",
     "Results Solution Progress TangentKernel": "the library makes them",
     "theory.Assumptions theory.CollapseRange theory.CurvatureLimit theory.GroupBounds "
-    "theory.NeuronMoments": "plain results, which hold what they are given",
+    "theory.LimitingCurvatureLaw theory.NeuronMoments": "plain results, which hold "
+    "what they are given",
     "statistics.LackOfFit statistics.LawFit statistics.PowerLaw statistics.Proportion "
     "statistics.Threshold statistics.ThresholdSearch": "plain results",
     "records.DiskFullError records.FolderBusyError": "exceptions",
