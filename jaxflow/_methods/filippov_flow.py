@@ -120,7 +120,7 @@ class FilippovFlow(AbstractMethod):
     def working_numbers(self, inputs: AbstractInputs, pairs: int) -> int:
         n = inputs.num_examples
         coupled = pairs // n * min(self.sliding_candidates, n) ** 2
-        return 45 * pairs + 2 * coupled + n * (n + MOST_MODES)
+        return 45 * pairs + 3 * coupled + n * (n + MOST_MODES)
 
     def run(
         self,

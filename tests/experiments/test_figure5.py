@@ -117,7 +117,7 @@ def test_the_measures_of_the_release_are_windowed_and_end_at_a_small_loss(made):
     assert mine.loss < figure5.SMALL_LOSS / (2 * n)
     steps = np.arange(mine.time.item() + 1)
     law = CoveredInitialisation(
-        jaxflow.Initialisation(first_layer="uniform", scale=0.01)
+        jaxflow.Initialisation(first_layer="uniform", first_layer_scale=0.01)
     )
     method = jaxflow.GradientDescent(1.0)
     loss = np.asarray(one_run(here, n, seed, steps, method, law)[0].loss)
