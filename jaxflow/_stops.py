@@ -89,9 +89,11 @@ class LossFallen(AbstractStop):
         self.to = as_scalar("to", to)
 
     def at_start(self, loss: Scalar) -> AbstractStop:
-        # A run that starts at zero loss has nowhere to fall.
-        least = jnp.finfo(loss.dtype).tiny
-        return LossBelow(jnp.maximum(self.to.astype(loss.dtype) * loss, least))
+        level, tiny = self.to.astype(loss.dtype) * loss, jnp.finfo(loss.dtype).tiny
+        # A share that underflows is met by no loss: such a run ends by its rounding.
+        # And one that starts at zero loss has nowhere to fall.
+        level = jnp.where(level >= tiny, level, 0)
+        return LossBelow(jnp.where(loss == 0, tiny, level))
 
     def margin(self, problem: Problem, loss: Scalar, curvature: Scalar) -> Scalar:
         raise ValueError(

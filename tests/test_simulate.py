@@ -153,6 +153,21 @@ def test_a_share_of_the_initial_loss_is_that_level(name):
     assert_allclose(share.final_time, level.final_time, rtol=1e-9)
 
 
+def test_a_share_that_underflows_is_not_met():
+    """In float32 1e-12 of this L(0) is less than any normal number: the loss is seen as
+    zero long before it is that share."""
+    data = jaxflow.Dataset(jnp.eye(1, dtype="f4"), jnp.full(1, 1e-15, "f4"))
+    network = jaxflow.Network(jnp.full((1, 1), 1e-8, "f4"), jnp.full(1, 2e-8, "f4"))
+    given = data, network, jaxflow.GradientDescent(1e14)
+    assert 0 < float(jaxflow.loss(data, network)) < 1e-29
+    stopped, alone = (
+        jaxflow.simulate(*given, times=[1e17], stop=stop)
+        for stop in (jaxflow.LossFallen(), None)
+    )
+    assert stopped.result == alone.result != jaxflow.Results.loss_below
+    assert stopped.final_time == alone.final_time
+
+
 def test_a_run_that_starts_at_zero_loss_has_fallen():
     data = jaxflow.Dataset(jaxflow.OrthogonalInputs(jnp.ones(1)), jnp.ones(1))
     network = jaxflow.Network(jnp.ones((1, 1)), jnp.ones(1))
