@@ -130,48 +130,55 @@ def coupled_masks(
     blocks = jnp.where(crowds, jnp.maximum(-(-most // candidates), 1), 1)
     accuracy = jnp.maximum(accuracy, _ROUNDINGS * jnp.finfo(z.dtype).eps)
 
-    def solved(number: Array | int, shares: tuple[int, ...], at: _Pushed) -> _Solution:
-        """The kinks of one block, where the others push as `at` says."""
+    def solved(
+        number: Array | int,
+        shares: tuple[int, ...],
+        pairs: tuple[Pairs, PairMask],
+        velocity: Pairs,
+        cotangent: Pairs,
+    ) -> _Solution:
+        """The kinks of one block, where all pairs push by `cotangent`; the others stay
+        what `pairs` has."""
         index = _indices(chosen, candidates * number, candidates)
-        kinks = _picked(interactions, index, z, at.velocity, at.cotangent, gain)
+        kinks = _picked(interactions, index, z, velocity, cotangent, gain)
         values, slides, *others = _solve(interactions, kinks, step, accuracy, shares)
-        pairs = _spread(interactions, kinks, values, slides, (at.values, at.sliding))
-        return _Solution(*pairs, *others)
+        return _Solution(*_spread(interactions, kinks, values, slides, pairs), *others)
 
     nothing = jnp.zeros(z.shape, bool)
-    first = solved(0, _SHARES, _Pushed(masks, nothing, velocity, cotangent))
+    first = solved(0, _SHARES, (masks, nothing), velocity, cotangent)
 
     def swept() -> _Solution:
         """Block by block, each of which sees what the ones before it do."""
 
-        def unfinished(state: tuple[_Pushed, _Solution, Array]) -> Bool[Array, ""]:
-            _, found, count = state
+        def unfinished(state: tuple[_Solution, Pairs, Array]) -> Bool[Array, ""]:
+            found, _, count = state
             settled = (count % blocks == 0) & (found.moved <= accuracy)
             return ~settled & (count < _SWEEPS * blocks)
 
         def block(
-            state: tuple[_Pushed, _Solution, Array],
-        ) -> tuple[_Pushed, _Solution, Array]:
-            at, found, count = state
-            new, again = solved(count % blocks, (), at), count % blocks > 0
+            state: tuple[_Solution, Pairs, Array],
+        ) -> tuple[_Solution, Pairs, Array]:
+            found, speed, count = state
+            number, pushes = count % blocks, gain * found.values
+            pairs = found.values, found.sliding
+            new = solved(number, (), pairs, speed, pushes)
+            speed = speed + interactions.image(gain * new.values - pushes)
+            # Of this sweep; all three are at least 0.
+            residual, moved, doubt = (
+                jnp.where(number > 0, old, 0)
+                for old in (found.residual, found.moved, found.doubt)
+            )
             new = _Solution(
                 new.values,
                 new.sliding,
-                jnp.where(
-                    again, jnp.maximum(found.residual, new.residual), new.residual
-                ),
-                jnp.where(again, jnp.maximum(found.moved, new.moved), new.moved),
-                jnp.where(again, found.doubt + new.doubt, new.doubt),
+                residual=jnp.maximum(residual, new.residual),
+                moved=jnp.maximum(moved, new.moved),
+                doubt=doubt + new.doubt,
             )
-            return pushed(new, at), new, count + 1
+            return new, speed, count + 1
 
-        def pushed(found: _Solution, at: _Pushed) -> _Pushed:
-            pushes = gain * found.values
-            moves = interactions.image(pushes - at.cotangent)
-            return _Pushed(found.values, found.sliding, at.velocity + moves, pushes)
-
-        start = pushed(first, _Pushed(masks, nothing, velocity, cotangent))
-        _, end, _ = jax.lax.while_loop(unfinished, block, (start, first, jnp.int32(1)))
+        speed = velocity + interactions.image(gain * first.values - cotangent)
+        end, _, _ = jax.lax.while_loop(unfinished, block, (first, speed, jnp.int32(1)))
         residual = jnp.maximum(end.residual, end.moved)
         return eqx.tree_at(lambda found: found.residual, end, residual)
 
@@ -179,15 +186,6 @@ def coupled_masks(
     end = only_where_needed(blocks > 1, swept, first)
     overflow = jnp.maximum(most - candidates, 0)
     return Masks(end.values, end.sliding, overflow, end.residual, end.doubt)
-
-
-class _Pushed(eqx.Module):
-    """The multipliers, and the velocity of the pushes `cotangent`, (p, n) each."""
-
-    values: Pairs
-    sliding: PairMask
-    velocity: Pairs
-    cotangent: Pairs
 
 
 class _Solution(eqx.Module):
