@@ -66,7 +66,7 @@ from ._stops import LossBelow as LossBelow
 from ._stops import LossFallen as LossFallen
 from ._stops import Stationary as Stationary
 from ._stops import certificate as certificate
-from ._version import version_of as _version_of
+from .records._version import version_of as _version_of
 
 # A checkout that is on the path, not installed: pyproject.toml has its version.
 __version__ = _version_of("jaxflow") or "0+unknown"

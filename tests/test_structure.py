@@ -10,7 +10,6 @@ PACKAGE = Path(__file__).parents[1] / "jaxflow"
 # From the ground up; each may import what stands before it. Public packages that the
 # others build on stand where they are used.
 FLOORS = (
-    "_version",
     "_types",
     "_checks",
     "_repr",

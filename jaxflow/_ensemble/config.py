@@ -30,9 +30,9 @@ from .._problem.network import Network
 from .._sampling.initialisation import INITIALISATIONS
 from .._sampling.teacher import TARGET_LAWS
 from .._stops import AbstractStop
-from .._version import version_of
 from ..records._config import CONFIG, has_config, read_config
 from ..records._inside import folder_path
+from ..records._version import version_of
 from . import fingerprint
 from .grid import Cell
 

@@ -1,7 +1,6 @@
 """What made a record, so far as a process can tell."""
 
 import datetime
-import importlib.metadata
 import platform
 import shlex
 import subprocess
@@ -10,10 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# What pip calls them, which is not always how they are imported. This package stands
-# alone, so that it does not ask the rest of jaxflow.
-_PACKAGES = {name: name for name in ("jax", "jaxlib", "diffrax", "numpy")}
-_PACKAGES["jaxflow"] = "jaxflow-relu"
+from ._version import version_of
+
+_PACKAGES = ("jax", "jaxlib", "diffrax", "numpy", "jaxflow")
 
 
 def provenance() -> dict[str, Any]:
@@ -29,7 +27,7 @@ def provenance() -> dict[str, Any]:
 
     commit, dirty = checkout(Path(__file__).parent.parent)
     return {
-        **{package: _version(name) for package, name in _PACKAGES.items()},
+        **{package: version_of(package) for package in _PACKAGES},
         "command": _command(sys.orig_argv),
         "commit": commit,
         "devices": sorted({device.device_kind for device in jax.devices()}),
@@ -37,13 +35,6 @@ def provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _command(arguments: list[str]) -> str:
