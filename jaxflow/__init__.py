@@ -7,7 +7,6 @@ from . import theory as theory
 from ._ensemble.carry_final import carry_final as carry_final
 from ._ensemble.grid import run_key as run_key
 from ._ensemble.open_ensemble import open_ensemble as open_ensemble
-from ._ensemble.progress import Progress as Progress
 from ._ensemble.simulate_ensemble import simulate_ensemble as simulate_ensemble
 
 # How the weights move.
@@ -41,6 +40,7 @@ from ._problem.network import squared_norms as squared_norms
 from ._problem.network import velocity as velocity
 from ._problem.tangent_kernel import TangentKernel as TangentKernel
 from ._problem.tangent_kernel import tangent_kernel as tangent_kernel
+from ._progress import Progress as Progress
 
 # Random problems.
 from ._sampling.covered_initialisation import (

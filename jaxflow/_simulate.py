@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ._checks import check_kind, check_times, is_concrete
+from ._meter import Meter, with_progress
 from ._methods.base import AbstractMethod
 from ._methods.ends import exhausted_at
 from ._observables import OBSERVABLES, Observable
@@ -20,6 +21,7 @@ from ._problem.network import Network, check_fit
 from ._problem.padding import pad
 from ._problem.rates import Rates, as_rates
 from ._problem.run_problem import Problem, counts, to_run_coordinates
+from ._progress import Progress, check_progress
 from ._snapshot import Snapshot, Start, cut
 from ._solution import Results, Solution, Stats, clock_slack
 from ._stops import AbstractStop, Stops
@@ -36,6 +38,7 @@ def simulate(
     stop: Stops = (),
     observe: Mapping[str, Observable] = OBSERVABLES,
     rates: LayerRates = (1.0, 1.0),
+    progress: bool | Callable[[Progress], Any] | None = False,
 ) -> Solution:
     """Trains one network on one dataset from t = 0 through the given times.
 
@@ -66,6 +69,11 @@ def simulate(
       √R p∇²L √R, below 2 over which the learning rate is stable, and the balance is
       a_j²/rate_a − ‖w_j‖²/rate_w, NaN where a rate is 0. Functions of (data, network),
       such as `tangent_kernel`, are at rates 1.
+    - `progress`: True for a bar on stderr with an estimate of the time left, None for
+      one where stderr is a terminal or in a notebook, or a function of a `Progress`,
+      which is called every 32 steps; what it raises ends the run. Such a run is a
+      program of its own, which jax does not keep in its compilation cache on disk;
+      hence False is the default.
 
     **Returns:** a `Solution`. How a run ended is a code in it, `sol.result`; a run that
     diverges raises nothing. Nor does one that ends early where `jax_debug_nans` is set:
@@ -76,7 +84,8 @@ def simulate(
     Of what it can be differentiated by which method: docs/gradients.md.
 
     **Raises:** a ValueError, before anything is compiled, when shapes do not fit,
-    `times` are not increasing non-negative numbers, `rates` are not two numbers ≥ 0 of
+    `times` are not increasing non-negative numbers, `progress` is asked for inside
+    `jax.jit`, `rates` are not two numbers ≥ 0 of
     which one is positive, or an optimizer is to run at other rates than 1. Inside
     `jax.jit`, where numbers are not known, bad times, bad rates, a bad learning rate or
     a bad tolerance are an outcome, `Results.bad_times`, and all numbers NaN.
@@ -92,7 +101,21 @@ def simulate(
     )
     dynamics = Dynamics(method, stops, as_rates(rates))
     rest = (observers, *counts(data, network))
+    check_progress(progress)
     with nans_are_meant(), _no_forward_mode(method):
+        if progress is not False:
+            # Inside jit even a sum of constants is traced.
+            if not is_concrete(*jax.tree.leaves((data, network)), jnp.add(0, 0)):
+                raise ValueError(
+                    "progress is that of a run that is called directly; inside "
+                    "jax.jit, jax.vmap or jax.grad leave it out. simulate_ensemble "
+                    "has it for many runs."
+                )
+            return with_progress(
+                lambda meter: _simulate(data, network, dynamics, times, *rest, meter),
+                float(times[-1]),
+                progress,
+            )
         if is_concrete(times, *jax.tree.leaves((method, dynamics.rates))):
             return _simulate(data, network, dynamics, times, *rest)
         # Values are not known yet: where they turn out to be bad, a run of no duration.
@@ -326,11 +349,16 @@ def make_run(
 
 
 def drive(
-    run: Run, dynamics: Dynamics, observers: Observers, given: Given | None = None
+    run: Run,
+    dynamics: Dynamics,
+    observers: Observers,
+    given: Given | None = None,
+    meter: Meter | None = None,
 ) -> Outcome:
     """The one driver: a run from its start to its end, alone or within an ensemble.
 
-    `given`: what observables are to see in place of the padded problem.
+    `given`: what observables are to see in place of the padded problem. `meter`: whom
+    to tell how far it has got.
     """
     problem = dynamics.moving(run.problem)
     state = (problem, run.weights, run.a)
@@ -344,7 +372,7 @@ def drive(
         start = Start.of(given.data, given.network, *seen, loss)
     recorder = Recorder(problem, start, observers, view)
     stops = tuple(stop.at_start(loss) for stop in dynamics.stops)
-    end = dynamics.method.run(*state, run.times, stops, recorder)
+    end = dynamics.method.run(*state, run.times, stops, recorder, meter)
     reached = end.times <= end.time * clock_slack(run.times.dtype)
     final = Snapshot(problem, start, end.time, end.weights, end.a)
     if view is not None:
@@ -368,9 +396,10 @@ def _simulate(
     observers: Observers,
     n: Scalar,
     p: Scalar,
+    meter: Meter | None = None,
 ) -> Solution:
     run, given = make_run(data, network, dynamics.method, times, n, p)
-    outcome = drive(run, dynamics, observers, given)
+    outcome = drive(run, dynamics, observers, given, meter)
     rows = outcome.rows
     return Solution(
         times=outcome.times,

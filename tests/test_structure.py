@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "jaxflow"
 FLOORS = (
     "_types",
     "_checks",
+    "_progress",
     "_repr",
     "_linalg",
     "_xla",
@@ -22,6 +23,7 @@ FLOORS = (
     "_observables",
     "_solution",
     "_stops",
+    "_meter",
     "_methods",
     "_simulate",
     "records",

@@ -7,5 +7,5 @@
 - `open_ensemble.py`: that dataset from a folder. `carry_final.py`: its runs that ended
   early, carried on.
 - `config.py`: what settings are, so that a folder knows its own.
-- `resources.py`: cores, devices, memory. `progress.py`: how far it has got.
+- `resources.py`: cores, devices, memory.
 """

@@ -8,11 +8,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .._problem.size_buckets import bucket_size, row_bucket_size
+from .._progress import Reporter
 from .batches import Batcher, Member, expected_work
 from .grid import Runs
 from .interruption import Interruption, StoppedError
 from .program import Program
-from .progress import Reporter
 
 # The names of runs, and for each variable one row per run.
 NamedRows: TypeAlias = tuple[list[str], dict[str, np.ndarray]]

@@ -16,6 +16,7 @@ from .._problem.dataset import Dataset
 from .._problem.inputs import AbstractInputs
 from .._problem.network import Network
 from .._problem.rates import check_rates
+from .._progress import Progress, Reporter, check_progress
 from .._sampling.fixed import (
     cast_fixed,
     sizes_of,
@@ -45,7 +46,6 @@ from .grid import (
 from .interruption import Interruption
 from .plan_checks import PlanChecks
 from .program import Work, program
-from .progress import Progress, Reporter, check_progress
 from .resources import available_bytes, cores, device_mesh
 from .storage import open_storage
 
@@ -285,7 +285,7 @@ def simulate_ensemble(
             for names, rows in results:
                 storage.write(names, rows)
     if interruption.signal is not None:
-        finished = len(mine) - len(todo) + reporter.done
+        finished = len(mine) - len(todo) + int(reporter.done)
         interruption.leave(_told(finished, len(mine), folder))
     if processes > 1:
         from jax.experimental.multihost_utils import sync_global_devices

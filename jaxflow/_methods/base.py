@@ -13,6 +13,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from .._meter import Meter
 from .._problem.inputs import AbstractInputs
 from .._problem.run_problem import Problem
 from .._repr import call_of
@@ -101,8 +102,10 @@ class AbstractMethod(eqx.Module):
         times: Float[Array, " T"],
         stops: tuple[AbstractStop, ...],
         record: Recorder,
+        meter: Meter | None = None,
     ) -> Trajectory:
-        """The trajectory from t = 0 to the last of `times`, or to the first stop."""
+        """The trajectory from t = 0 to the last of `times`, or to the first stop.
+        `meter`: whom to tell how far it has got."""
 
 
 def rises(loss: Scalar, before: Scalar) -> Array:

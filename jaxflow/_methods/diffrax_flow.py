@@ -17,6 +17,7 @@ import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int
 
 from .._checks import as_scalar, check_count
+from .._meter import Meter
 from .._problem.inputs import AbstractInputs, AntipodalInputs
 from .._problem.run_problem import Problem
 from .._stops import AbstractStop, margins
@@ -127,6 +128,7 @@ class AbstractDiffraxFlow(AbstractMethod):
         times: Float[Array, " T"],
         stops: tuple[AbstractStop, ...],
         record: Recorder,
+        meter: Meter | None = None,
     ) -> Trajectory:
         kinks = self.kinks(problem.inputs, problem.slope)
         dtype = a.dtype
@@ -178,6 +180,7 @@ class AbstractDiffraxFlow(AbstractMethod):
             else None,
             max_steps=self.max_steps,
             throw=False,
+            progress_meter=diffrax.NoProgressMeter() if meter is None else meter,
         )
         _, (end_time,) = solution.ts
         rows, (end_weights, end_a) = solution.ys

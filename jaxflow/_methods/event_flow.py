@@ -28,6 +28,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .._checks import as_scalar, check_count
 from .._linalg import product
+from .._meter import Meter
 from .._problem.activation import derivative, gated
 from .._problem.inputs import AbstractInputs
 from .._problem.run_problem import Problem
@@ -159,6 +160,7 @@ class EventFlow(AbstractMethod):
         times: Float[Array, " T"],
         stops: tuple[AbstractStop, ...],
         record: Recorder,
+        meter: Meter | None = None,
     ) -> Trajectory:
         kinks = Kinks.of(problem)
         z = problem.inputs.preactivations(weights)
@@ -182,7 +184,7 @@ class EventFlow(AbstractMethod):
             room=min(z.shape[1], problem.inputs.num_coordinates),
             max_steps=self.max_steps,
         )
-        return march(stepper, weights, a, times, stops, record)
+        return march(stepper, weights, a, times, stops, record, meter)
 
 
 class _State(eqx.Module):

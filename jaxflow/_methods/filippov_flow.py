@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from .._checks import as_scalar, check_count
+from .._meter import Meter
 from .._problem.inputs import AbstractInputs
 from .._problem.run_problem import Problem
 from .._stops import AbstractStop
@@ -130,6 +131,7 @@ class FilippovFlow(AbstractMethod):
         times: Float[Array, " T"],
         stops: tuple[AbstractStop, ...],
         record: Recorder,
+        meter: Meter | None = None,
     ) -> Trajectory:
         dtype = a.dtype
         first, largest = self.first_step, self.largest_step
@@ -148,7 +150,7 @@ class FilippovFlow(AbstractMethod):
             largest_step=jnp.inf if largest is None else largest.astype(dtype),
             max_steps=self.max_steps,
         )
-        return march(stepper, weights, a, times, stops, record)
+        return march(stepper, weights, a, times, stops, record, meter)
 
 
 class _State(eqx.Module):

@@ -11,6 +11,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from .._checks import as_scalar, check_flag, is_concrete
+from .._meter import Meter
 from .._problem.inputs import AbstractInputs, GramInputs
 from .._problem.run_problem import Problem
 from .._stops import AbstractStop
@@ -119,6 +120,7 @@ class GradientDescent(AbstractMethod):
         times: Float[Array, " T"],
         stops: tuple[AbstractStop, ...],
         record: Recorder,
+        meter: Meter | None = None,
     ) -> Trajectory:
         if self.optimizer is not None and problem.rates is not None:
             raise ValueError(
@@ -134,7 +136,7 @@ class GradientDescent(AbstractMethod):
             count_crossings=self.count_crossings,
             max_steps=None,
         )
-        return march(stepper, weights, a, times, stops, record)
+        return march(stepper, weights, a, times, stops, record, meter)
 
 
 def _is_transformation(value: Any) -> bool:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._checks import as_scalar, check_count
+from .._meter import Meter
 from .._problem.dataset import Dataset
 from .._problem.inputs import AbstractInputs, OrthogonalInputs
 from .._problem.network import as_slope
@@ -127,6 +128,7 @@ class GradientFlow(AbstractMethod):
         times: Float[Array, " T"],
         stops: tuple[AbstractStop, ...],
         record: Recorder,
+        meter: Meter | None = None,
     ) -> Trajectory:
         method = self.method(problem.inputs, a.shape[0], problem.slope)
-        return method.run(problem, weights, a, times, stops, record)
+        return method.run(problem, weights, a, times, stops, record, meter)

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from .._meter import Meter
 from .._problem.inputs import AbstractInputs, GramCoefficients
 from .._problem.run_problem import Problem
 from .._solution import Results
@@ -132,6 +133,7 @@ def march(
     times: Float[Array, " T"],
     stops: tuple[AbstractStop, ...],
     record: Recorder,
+    meter: Meter | None = None,
 ) -> Trajectory:
     """A whole run."""
     if not stepper.differentiable:
@@ -144,10 +146,16 @@ def march(
             more &= state.steps < stepper.max_steps
         return more
 
+    def step(state: Any, mark: Array) -> Any:
+        state = stepper.step(state, mark)
+        if meter is not None:
+            meter.tell(state.steps, state.clock / marks[-1])
+        return state
+
     def until(state: Any, mark: Array) -> tuple[Any, Any]:
         state = eqxi.while_loop(
             lambda s: goes_on(s, mark),
-            lambda s: stepper.step(s, mark),
+            lambda s: step(s, mark),
             state,
             kind="checkpointed" if stepper.differentiable else "lax",
             checkpoints=_CHECKPOINTS if stepper.differentiable else None,

@@ -9,11 +9,13 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """`done` and `total` runs; `seconds` so far and, from the share of the predicted
-    work that is done, `seconds_left` (None before anything is)."""
+    """`done` and `total` runs of an ensemble, or flow time of a lone run; `seconds` so
+    far and, from the share of the predicted work that is done, `seconds_left` (None
+    before anything is). A lone run's work is its flow time, and its seconds count from
+    its first step on: compiling comes before."""
 
-    done: int
-    total: int
+    done: float | int
+    total: float | int
     seconds: float
     seconds_left: float | None
 
@@ -28,31 +30,46 @@ def check_progress(target: Any) -> None:
 
 class Reporter:
     """Tells a callback, or a bar: on stderr where that is a terminal, or in a
-    notebook."""
+    notebook. `unit`: what is counted, runs or flow time."""
 
     def __init__(
         self,
         target: bool | Callable[[Progress], Any] | None,
-        total: int,
+        total: float | int,
         work: float | int,
+        unit: str = "runs",
     ):
         self._callback = target if callable(target) else None
         seen = sys.stderr.isatty() or _in_notebook()
         shown = target if isinstance(target, bool) else seen
         self._bar = None
         if self._callback is None and shown and total:
-            self._bar = _bar(total)
+            self._bar = _bar(total, unit)
         self._total, self.expected_work = total, work
-        self._done, self._worked = 0, 0.0
+        self._done: float | int = 0
+        self._worked = 0.0
+        self.start()
+
+    def start(self) -> None:
+        """Time counts from here."""
         self._start = time.monotonic()
 
     @property
-    def done(self) -> int:
-        """How many runs so far."""
+    def done(self) -> float | int:
+        """How many so far."""
         return self._done
 
-    def add(self, runs: int, work: float | int) -> None:
-        self._done += runs
+    @property
+    def told(self) -> bool:
+        """Whether there is anybody to tell."""
+        return not (self._callback is None and self._bar is None)
+
+    def reach(self, done: float) -> None:
+        """Of what is done evenly: how much is."""
+        self.add(done - self._done, done - self._done)
+
+    def add(self, done: float | int, work: float | int) -> None:
+        self._done += done
         self._worked += work
         seconds = time.monotonic() - self._start
         left = None
@@ -63,7 +80,7 @@ class Reporter:
         if self._bar is not None:
             if left is not None:
                 self._bar.set_postfix_str(f"{_clock(left)} left", refresh=False)
-            self._bar.update(runs)
+            self._bar.update(done)
 
     def close(self) -> None:
         if self._bar is not None:
@@ -77,12 +94,13 @@ def _in_notebook() -> bool:
     return "IPKernelApp" in getattr(shell, "config", ())
 
 
-def _bar(total: int) -> Any:
+def _bar(total: float | int, unit: str) -> Any:
     try:
         from tqdm.auto import tqdm
     except ImportError:
         return None
-    layout = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} runs [{elapsed}{postfix}]"
+    counted = "{n:.6g}/{total:.6g} " + unit
+    layout = "{percentage:3.0f}%|{bar}| " + counted + " [{elapsed}{postfix}]"
     return tqdm(total=total, bar_format=layout)
 
 
