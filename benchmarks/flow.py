@@ -5,7 +5,8 @@
 Descent at learning rate 1 and `FilippovFlow`, in turns, on inputs on the sphere of
 dimension 100 with the width of the rule, to t_∞ and to 4 t_∞: wall time without
 compiling, steps, and the error in log L and (w, a) at t_n/4 against the refined flow,
-up to which two refinements agree.
+up to which two refinements agree. On orthogonal inputs the steps of `RungeKuttaFlow`
+late in a run, in float64.
 """
 
 import dataclasses
@@ -38,6 +39,7 @@ class Parameters:
     refined: tuple[float, float] = (1e-5, 3e-5)
     repeats: int = 5
     seconds: float = 0.5
+    orthogonal: tuple[int, ...] = (1000, 10_000)
 
 
 PARAMETERS = {
@@ -51,6 +53,7 @@ PARAMETERS = {
         refined=(1e-4, 3e-4),
         repeats=2,
         seconds=0.02,
+        orthogonal=(60,),
     ),
     "gpu": Parameters(),
 }
@@ -79,6 +82,12 @@ def measure(parameters: Parameters, seed: int) -> _run.Findings:
             f"{parameters.refined[0]:g}; the next row is how far "
             f"{parameters.refined[1]:g} is from it.",
         )
+    found.table(
+        "Steps on orthogonal inputs, every example covered",
+        ["n", "p", "rtol", "to t_∞", "to 2 t_∞", "to 1e-12 L(0)", "λ_max/λ_min there"],
+        [_late(n, rtol, seed) for n in parameters.orthogonal for rtol in (1e-4, 1e-6)],
+        "One network, float64. λ of the tangent kernel.",
+    )
     return found
 
 
@@ -152,6 +161,26 @@ def _errors(parameters: Parameters, n: int, seed: int) -> list[list[Any]]:
         [n, name, *(float(v) for v in np.median(values, axis=0))]
         for name, values in rows.items()
     ]
+
+
+def _late(n: int, rtol: float, seed: int) -> list[Any]:
+    with jax.enable_x64(True):
+        data, network = jaxflow.sample_problem(
+            jax.random.key(seed), n=n, d=n, init=jaxflow.CoveredInitialisation()
+        )
+        unit = 1.5 * time_scale(n, network.width)
+
+        def run(end: float, stop: Any = None) -> jaxflow.Solution:
+            method = jaxflow.RungeKuttaFlow(rtol)
+            return jaxflow.simulate(
+                data, network, method, times=[end], observe={}, stop=stop
+            )
+
+        runs = [run(unit), run(2 * unit), run(64 * unit, jaxflow.LossFallen(1e-12))]
+        kernel = jaxflow.tangent_kernel(data, runs[-1].final)
+        steps = [int(sol.stats["steps"]) for sol in runs]
+        ratio = float(kernel.largest / kernel.smallest)
+        return [n, network.width, rtol, *steps, ratio]
 
 
 def _state(network: jaxflow.Network) -> Any:

@@ -250,6 +250,8 @@ def _picked(
 
 
 Solved = tuple[Float[Array, "p S"], Bool[Array, "p S"], Scalar, Scalar, Neurons]
+# λ, the velocities v there, and the residuals, (p, 1).
+Iterated = tuple[Float[Array, "p S"], Float[Array, "p S"], Float[Array, "p 1"]]
 
 
 def _solve(
@@ -262,22 +264,60 @@ def _solve(
     """λ of each kink, which slide, the residual, by how much λ has moved, and the
     doubt. `shares`: parts of the slots, in sixteenths, that are taken where they are
     enough."""
+    z, jump = kinks.z, kinks.gain * kinks.squares
+    attracts = kinks.present & (jump < 0)
+    largest = jnp.max(jnp.abs(jump), axis=1, keepdims=True)
+    # Those that slid in the step before start from there.
+    own = kinks.velocity - kinks.squares * (kinks.pushed + kinks.opposite)
+    alone = mean_mask(z, own, jump, step)
+    before = (kinks.pushed + kinks.opposite) / nonzero(kinks.gain)
+    start = jnp.where(attracts & (before > 0) & (before < 1), before, alone)
+    masks, velocity, residual = _iterated(
+        interactions, kinks, start, largest, step, accuracy, shares
+    )
+    drift = velocity - jump * masks
+    # The one kink that a neuron meets is met to rounding: beyond it the neuron may be
+    # dead, and a preactivation a little above it would come to life again.
+    between = kinks.present & (masks > 0) & (masks < 1)
+    only = between & (jnp.sum(between, axis=1, keepdims=True, dtype=jnp.int32) == 1)
+    masks = jnp.where(only, mean_mask(z, drift, jump, step), masks)
+    sliding = kinks.present & slides(drift, jump, masks)
+    moved = jnp.abs(kinks.gain * masks - kinks.opposite - kinks.pushed) * kinks.squares
+    moved = jnp.max(jnp.where(attracts, moved, 0) * inverse(largest))
+    # What a pair that repels does with velocities that differ by the residual.
+    slack = residual * largest
+    either = [mean_mask(z, drift + s, jump, step) - masks for s in (-slack, slack)]
+    open_share = jnp.maximum(jnp.abs(either[0]), jnp.abs(either[1]))
+    open_share = jnp.where(kinks.present & ~attracts, open_share, 0)
+    doubt = step * jnp.sum(open_share * jnp.abs(jump) * _inverse_roots(kinks), axis=1)
+    return masks, sliding, jnp.max(residual), moved, doubt
+
+
+def _iterated(
+    interactions: Interactions,
+    kinks: _Kinks,
+    start: Float[Array, "p S"],
+    largest: Float[Array, "p 1"],
+    step: Scalar,
+    accuracy: Scalar,
+    shares: tuple[int, ...],
+) -> Iterated:
+    """The iteration from `start`, in as many slots as the kinks need."""
     room = kinks.index.shape[1]
     most = jnp.max(jnp.sum(kinks.present, axis=1, dtype=jnp.int32))
     # Those at the front are filled first. Fewer than so many are not worth a program.
     sizes = [room] + [size for k in shares if (size := _part(room, k)) >= _LEAST]
     fitting = jnp.sum(jnp.stack([most <= size for size in sizes]), dtype=jnp.int32)
 
-    def solved(number: int, size: int) -> Solved:
-        part = jax.tree.map(lambda v: v[:, :size], kinks)
-        masks, sliding, residual, moved, doubt = _iterate(
-            interactions, part, step, accuracy, fitting == number
+    def iterated(number: int, size: int) -> Iterated:
+        part, from_there = jax.tree.map(lambda v: v[:, :size], (kinks, start))
+        masks, velocity, residual = _iterate(
+            interactions, part, from_there, largest, step, accuracy, fitting == number
         )
-        masks, sliding = extend(masks, 1, room), extend(sliding, 1, room)
-        return masks, sliding, residual, moved, doubt
+        return extend(masks, 1, room), extend(velocity, 1, room), residual
 
-    found: Solved = jax.lax.switch(
-        fitting - 1, [partial(solved, *of) for of in enumerate(sizes, 1)]
+    found: Iterated = jax.lax.switch(
+        fitting - 1, [partial(iterated, *of) for of in enumerate(sizes, 1)]
     )
     return found
 
@@ -286,13 +326,20 @@ def _part(room: int, sixteenths: int) -> int:
     return -(-room * sixteenths // 16)
 
 
+def _inverse_roots(kinks: _Kinks) -> Float[Array, "p S"]:
+    """1/‖x_i‖, 0 where there is no kink."""
+    return inverse(jnp.where(kinks.present, jnp.sqrt(kinks.squares), 0))
+
+
 def _iterate(
     interactions: Interactions,
     kinks: _Kinks,
+    start: Float[Array, "p S"],
+    largest: Float[Array, "p 1"],
     step: Scalar,
     accuracy: Scalar,
     needed: Bool[Array, ""],
-) -> Solved:
+) -> Iterated:
     n = interactions.inputs.num_examples
     size = kinks.index.shape[1]
     # Where it is not needed it costs nothing; and once made it is kept. XLA would look
@@ -302,17 +349,14 @@ def _iterate(
         lambda: interactions.among(jnp.minimum(kinks.index, n - 1)),
         jnp.zeros((len(kinks.index), size, size), kinks.z.dtype),
     )
-    roots = jnp.where(kinks.present, jnp.sqrt(kinks.squares), 0)
-    roots_inverse = inverse(roots)
     # Row sums of |cosines|, of kinks that are present.
-    rows = jnp.einsum("jab,jb->ja", jnp.abs(inner), roots_inverse) * roots_inverse
-    rows = jnp.maximum(rows, 1)
+    lengths = _inverse_roots(kinks)
+    rows = jnp.maximum(jnp.einsum("jab,jb->ja", jnp.abs(inner), lengths) * lengths, 1)
     z, jump = kinks.z, kinks.gain * kinks.squares
     attracts = kinks.present & (jump < 0)
     pull = jnp.where(attracts, -jump, 0)
     # What the diagonal matrix has more than K.
     extra = pull * (rows - 1)
-    largest = jnp.max(jnp.abs(jump), axis=1, keepdims=True)
     inverse_push = inverse(largest)
 
     def velocity(masks: Array) -> Array:
@@ -322,12 +366,6 @@ def _iterate(
         return kinks.velocity + jnp.einsum(
             "jab,jb->ja", inner, change, precision=highest
         )
-
-    # Those that slid in the step before start from there.
-    own = kinks.velocity - kinks.squares * (kinks.pushed + kinks.opposite)
-    alone = mean_mask(z, own, jump, step)
-    before = (kinks.pushed + kinks.opposite) / nonzero(kinks.gain)
-    start = jnp.where(attracts & (before > 0) & (before < 1), before, alone)
 
     def unfinished(state: Any) -> Array:
         *_, count, residual = state
@@ -355,22 +393,7 @@ def _iterate(
     ones = jnp.ones_like(largest)
     state = (start, start, ones, jnp.int32(0), jnp.full_like(largest, jnp.inf))
     masks, _, _, _, residual = jax.lax.while_loop(unfinished, iterate, state)
-    drift = velocity(masks) - jump * masks
-    # The one kink that a neuron meets is met to rounding: beyond it the neuron may be
-    # dead, and a preactivation a little above it would come to life again.
-    between = kinks.present & (masks > 0) & (masks < 1)
-    only = between & (jnp.sum(between, axis=1, keepdims=True, dtype=jnp.int32) == 1)
-    masks = jnp.where(only, mean_mask(z, drift, jump, step), masks)
-    sliding = kinks.present & slides(drift, jump, masks)
-    moved = jnp.abs(kinks.gain * masks - kinks.opposite - kinks.pushed) * kinks.squares
-    moved = jnp.max(jnp.where(attracts, moved, 0) * inverse_push)
-    # What a pair that repels does with velocities that differ by the residual.
-    slack = residual * largest
-    either = [mean_mask(z, drift + s, jump, step) - masks for s in (-slack, slack)]
-    open_share = jnp.maximum(jnp.abs(either[0]), jnp.abs(either[1]))
-    open_share = jnp.where(kinks.present & ~attracts, open_share, 0)
-    doubt = step * jnp.sum(open_share * jnp.abs(jump) * roots_inverse, axis=1)
-    return masks, sliding, jnp.max(residual), moved, doubt
+    return masks, velocity(masks), residual
 
 
 def _spread(
