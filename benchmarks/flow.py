@@ -168,7 +168,7 @@ def _late(n: int, rtol: float, seed: int) -> list[Any]:
         data, network = jaxflow.sample_problem(
             jax.random.key(seed), n=n, d=n, init=jaxflow.CoveredInitialisation()
         )
-        unit = 1.5 * time_scale(n, network.width)
+        unit = 1.5 * float(time_scale(n, network.width))
 
         def run(end: float, stop: Any = None) -> jaxflow.Solution:
             method = jaxflow.RungeKuttaFlow(rtol)

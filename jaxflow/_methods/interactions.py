@@ -8,23 +8,25 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from .._linalg import product
+from .._linalg import extend, product
 from .._problem.inputs import AbstractInputs, DenseInputs
 from .._types import Examples
+from .._xla import only_where_needed
 
 T = TypeVar("T")
 
-# Up to this many examples K is formed even where the inputs are dense (512 MiB in
-# float64). Its entries are then looked up, several times quicker on a CPU than the
-# inner products are computed.
-_LARGEST_GRAM = 8192
+# Entries of K are looked up where it is formed, and made by inner products otherwise.
+# On a CPU the first is the quicker while K stays in the cache, up to so many examples,
+# or where inner products are long; K takes 512 MiB in float64 at the most.
+_CACHED_GRAM, _FEW_COORDINATES, _LARGEST_GRAM = 1024, 256, 8192
 # Collinear inputs agree to so many roundings. Their cosine alone cannot tell: in
 # float32 it is within 64 roundings of ±1 at any angle below 0.004.
 _ROUNDINGS = 64
 # But cosines this close to ±1 make two kinks of a neuron one for all that is computed.
 _UNRESOLVED = 2
-# Inputs are compared by their inner products with so many random directions.
-_MARKS = 8
+# Inputs are compared by their inner products with so many random directions, so many
+# inputs at a time.
+_MARKS, _BLOCK = 8, 256
 
 
 class Interactions(eqx.Module):
@@ -45,9 +47,11 @@ class Interactions(eqx.Module):
     following: Int[Array, " n"]
 
     def __init__(self, inputs: AbstractInputs):
-        large = inputs.num_examples > _LARGEST_GRAM
+        n = inputs.num_examples
+        formed = not isinstance(inputs, DenseInputs) or n <= _CACHED_GRAM
+        formed |= inputs.num_coordinates > _FEW_COORDINATES and n <= _LARGEST_GRAM
         self.inputs = inputs
-        self.gram = None if large and isinstance(inputs, DenseInputs) else inputs.gram()
+        self.gram = inputs.gram() if formed else None
         self.squares = inputs.norms**2
         self.first, self.ratios, self.following = self._directions()
 
@@ -122,21 +126,33 @@ def directions(
     marks = product(rows, jax.random.normal(jax.random.key(0), many, rows.dtype))
     least = _ROUNDINGS * eps * jnp.sqrt(jnp.asarray(rows.shape[1], rows.dtype))
 
-    def look(slot: Array) -> tuple[Array, Array]:
+    def look(block: Array) -> tuple[Array, Array]:
         if gram is None:
             assert isinstance(inputs, DenseInputs)
-            row = product(inputs.x, inputs.x[slot])
+            inner = product(inputs.x[block], inputs.x.T)
         else:
-            row = gram[slot]
-        cosines = row / safe[slot] / safe
-        other = jnp.sign(cosines)[:, None] * marks[slot][None, :]
-        same = jnp.max(jnp.abs(marks - other), axis=1) <= least
-        same &= jnp.abs(cosines) >= 1 - _ROUNDINGS * eps
-        same |= jnp.abs(cosines) >= 1 - _UNRESOLVED * eps
-        # Itself, whatever its rounding.
-        found = jnp.argmax(same | (slots == slot)).astype(jnp.int32)
-        return found, jnp.sign(cosines[found])
+            inner = gram[block]
+        cosines = inner / safe[block, None] / safe[None, :]
+        near = jnp.abs(cosines) >= 1 - _ROUNDINGS * eps
 
-    first, sign = jax.lax.map(look, slots, batch_size=min(len(norms), 256))
+        def compared() -> tuple[Array, Array]:
+            other = jnp.sign(cosines)[:, :, None] * marks[block, None, :]
+            apart = jnp.max(jnp.abs(marks[None, :, :] - other), axis=2)
+            same = near & (apart <= least)
+            same |= jnp.abs(cosines) >= 1 - _UNRESOLVED * eps
+            # Itself, whatever its rounding.
+            same |= block[:, None] == slots[None, :]
+            found = jnp.argmax(same, axis=1).astype(jnp.int32)
+            cosine = jnp.take_along_axis(cosines, found[:, None], axis=1)
+            return found, jnp.sign(cosine[:, 0])
+
+        # Most inputs are near none but themselves.
+        others = near & (block[:, None] != slots[None, :])
+        alone = block, present[block].astype(norms.dtype)
+        return only_where_needed(jnp.any(others), compared, alone)
+
+    count = min(len(norms), _BLOCK)
+    blocks = extend(slots, 0, -(-len(norms) // count) * count).reshape(-1, count)
+    first, sign = (v.reshape(-1)[: len(norms)] for v in jax.lax.map(look, blocks))
     # A padded example is like no other: its row has no entry.
     return jnp.where(present, first, slots), sign

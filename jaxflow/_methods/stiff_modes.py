@@ -32,6 +32,7 @@ from .._linalg import product
 from .._problem.inputs import AbstractInputs, DenseInputs
 from .._problem.run_problem import Problem
 from .._types import Examples, Neurons, Pairs, Scalar
+from .._xla import compiled_separately
 
 # Eigenvectors of K that are kept, and the iterations that find them where K has more
 # than those.
@@ -51,15 +52,20 @@ class Outliers(eqx.Module):
 
 
 class StiffModes(eqx.Module):
-    """A, on one problem. `vectors`, `values`: of K, (n, k) and (k,)."""
+    """A, on one problem. `vectors`, `values`: of K, (n, k) and (k,). `rows`: the same
+    vectors, (k, n). On a CPU a matrix that lies across its product with a vector takes
+    ten times as long."""
 
     problem: Problem
     vectors: Float[Array, "n k"]
+    rows: Float[Array, "k n"]
     values: Float[Array, " k"]
 
     def __init__(self, problem: Problem):
         self.problem = problem
         self.vectors, self.values = _largest(problem.inputs)
+        # The branches of a conditional hand on what really lies in memory so.
+        self.rows = compiled_separately(lambda _, v: v.T, problem, self.vectors)
 
     def start(self, z: Pairs, a: Neurons, gates: Pairs) -> Outliers:
         n = z.shape[1]
@@ -104,7 +110,7 @@ class StiffModes(eqx.Module):
     ) -> Examples:
         """(1 − S) v."""
         damping = _damping(h * self._coefficient(gates, a) * self.values)
-        v = v - product(self.vectors, damping * product(self.vectors.T, v))
+        v = v - product(self.vectors, damping * product(self.rows, v))
         values = h * self._mean_square(a) * jnp.maximum(outliers.values[:-1], 0)
         vectors = outliers.vectors[:-1]
         return v - product(_damping(values) * product(vectors, v), vectors)
@@ -118,7 +124,7 @@ class StiffModes(eqx.Module):
         second = self.problem.at_rate_a(product(on, v))
         whole = (jnp.sum(back, axis=0) + product(second, on)) / (n * p)
         values = self._coefficient(gates, a) * self.values
-        return whole - product(self.vectors, values * product(self.vectors.T, v))
+        return whole - product(self.vectors, values * product(self.rows, v))
 
     def _coefficient(self, gates: Pairs, a: Neurons) -> Scalar:
         """c."""
