@@ -1,4 +1,4 @@
-"""Figure 5 at a small size from end to end, and the report from made-up results."""
+"""Figure 5 at a small size from end to end."""
 
 import dataclasses
 import functools
@@ -11,7 +11,7 @@ import xarray as xr
 
 import jaxflow
 from experiments.common.output import read_records
-from experiments.figures import figure5, report
+from experiments.figures import figure5
 from experiments.figures import figure5_plot as _figure5_plot
 from jaxflow._sampling.covered_initialisation import CoveredInitialisation
 
@@ -172,57 +172,3 @@ def test_a_bad_config_is_refused(tmp_path, change, message):
 def test_horizons_within_one_window_are_refused(tmp_path):
     with pytest.raises(ValueError, match="closer than window"):
         figure5.simulate(config(tmp_path, protocol="paper", window=60))
-
-
-def fake(folder, quantity, **changes):
-    folder.mkdir(parents=True)
-    row = {
-        "quantity": quantity, "paper": -0.5, "released": -0.81, "ours": -0.75,
-        "low": -0.8125, "high": -0.7, "agrees": True, "target": -0.5,
-        "source": "a text", "note": "",
-    }  # fmt: skip
-    (folder / "summary.json").write_text(json.dumps([row | changes]))
-    (folder / "table.md").write_text(f"| the table of {folder.name} |\n")
-    (folder / "figure5.png").write_bytes(b"")
-
-
-def test_the_report_shows_what_is_there_and_says_what_is_not(tmp_path):
-    results, docs = tmp_path / "results", tmp_path / "docs"
-    fake(results / "figure5" / "released", "slope")
-    fake(results / "figure5" / "flow", "slope", ours=-0.6, agrees=False, note="why")
-    fake(results / "figure2" / "released-width4", "N", low=None, high=None)
-    docs.mkdir()
-    (docs / "_reproduction_notes.md").write_text("## By hand\n\nBecause.\n")
-    here = report.Config(results, docs)
-    report.main(here)
-    text = (results / "reproduction.md").read_text()
-    assert (
-        "| Fig. 5: slope | −0.5 | −0.81 | −0.75 [−0.8125, −0.7] | "
-        "−0.6 [−0.8125, −0.7] | released: yes<br>flow: no |"
-    ) in text
-    assert "released-width4: −0.75 |" in text
-    line = (
-        "- Figure 5, `flow`, slope: −0.6 [−0.8125, −0.7] against −0.5 (a text) (why)."
-    )
-    assert line in text
-    assert "![Figure 5, flow](figure5/flow/figure5.png)" in text
-    assert "| the table of flow |" in text
-    assert "## By hand\n\nBecause.\n" in text
-    for missing in (
-        "figure5 --protocol paper --size full",
-        "figure3 --protocol released --size full",
-        "figure2 --protocol flow --size full",
-        "figure2 --protocol flow --width 4 --given-up 1 --size full",
-        "figure2 --protocol paper --width 4 --learning-rate 0.5 --size full",
-    ):
-        assert f"python -m experiments.figures.{missing}` makes it" in text
-    assert "figure5 --protocol flow" not in text
-    assert "figure2 --protocol released --width 4" not in text
-    report.main(here)
-    assert (results / "reproduction.md").read_text() == text
-
-
-def test_a_report_without_results_asks_for_everything(tmp_path):
-    text = report.report(report.Config(tmp_path / "none", tmp_path))
-    assert text.count("**Missing:") == sum(map(len, report.EXPECTED.values()))
-    assert "--protocol released --width 4" in text
