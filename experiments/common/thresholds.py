@@ -86,6 +86,10 @@ class Search:
         return max(1, round(self.grid * (low + high) / 2))
 
 
+class MissingRunsError(ValueError):
+    """Runs are asked for that the records do not hold."""
+
+
 class Runs:
     """Runs of one protocol by name; those not known are made if there is a `folder`.
 
@@ -116,7 +120,7 @@ class Runs:
         if not missing:
             return
         if self._folder is None:
-            raise ValueError(
+            raise MissingRunsError(
                 f"the records hold no runs 0 … {seeds - 1} at (n, d, p) = {missing[0]}:"
                 " run the experiment again without --redraw."
             )

@@ -195,6 +195,21 @@ def thresholds_in(folder: Path) -> dict[tuple[int, int], statistics.Threshold]:
     return found
 
 
+def searches_in(
+    folder: Path, scaling: Scaling
+) -> dict[int, statistics.ThresholdSearch]:
+    """N by value as summary.json has it, of searches whose runs are not told again."""
+    kept, none = thresholds_in(folder), np.zeros(0, int)
+    found = {}
+    for value in scaling.values:
+        fit = kept.get(scaling.size(value))
+        if fit is not None:
+            # Runs on both sides have placed N: it lay within the range of the search.
+            span = int(fit.low), int(np.ceil(fit.high))
+            found[value] = statistics.ThresholdSearch(fit, False, none, none > 0, *span)
+    return found
+
+
 def descents_thresholds(config: ScalingConfig) -> Descent:
     """Beside the flow: N of gradient descent at the values up to the flow's or the
     published ones."""

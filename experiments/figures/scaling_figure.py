@@ -5,8 +5,8 @@ from matplotlib import pyplot as plt
 
 from ..common.output import STYLE, as_made, write_config, write_figure, write_text
 from ..common.protocols import protocol
-from ..common.thresholds import Runs, write_summary
-from .scaling import ScalingConfig, descents_thresholds
+from ..common.thresholds import MissingRunsError, Runs, write_summary
+from .scaling import ScalingConfig, descents_thresholds, searches_in
 from .scaling_plot import draw_scaling, scaling_table
 from .scaling_summary import scaling_summary
 
@@ -27,10 +27,20 @@ def scaling_figure(config: ScalingConfig) -> str:
         made.write(where)
         write_config(where, config, f"experiments.figures.{scaling.figure}")
     runs = Runs.read(where, rules)
-    # The search is repeated on the records: the same runs, the same numbers.
-    found, descent = scaling.search(runs, how), descents_thresholds(config)
+    descent = descents_thresholds(config)
+    draw = lambda found: write_figure(
+        where, draw_scaling(scaling, runs, found, descent), scaling.figure
+    )
     with plt.rc_context(STYLE):
-        write_figure(where, draw_scaling(scaling, runs, found, descent), scaling.figure)
+        try:
+            # The search is repeated on the records: the same runs, the same numbers.
+            found = scaling.search(runs, how)
+        except MissingRunsError:
+            # It went another way on another machine. What it found there was written
+            # down, and stays as it is.
+            draw(searches_in(where, scaling))
+            return (where / "table.md").read_text()
+        draw(found)
     write_summary(where, scaling_summary(scaling, runs, found, descent))
     text = scaling_table(scaling, runs, found, descent)
     write_text(where, "table.md", text)

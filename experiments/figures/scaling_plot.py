@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 
 from jaxflow import statistics
@@ -162,9 +163,9 @@ def draw_scaling(
         for (line_x, line_N), marker in zip(lines.values(), _MARKERS, strict=False):
             axis.plot(line_x, line_N, marker, color=OURS, mfc="none", ms=4.5)
         if ours is not None:
-            for (name, fit), style in zip(
-                ours.ranked.items(), ("-", "--", ":"), strict=True
-            ):
+            # The best first. Beside descent the last one has no place in the legend.
+            styles = ("-", "--") if lines else ("-", "--", ":")
+            for (name, fit), style in zip(ours.ranked.items(), styles, strict=False):
                 label = f"{name}: {ours.formula(name, x)} (weight {fit.weight:.2f})"
                 line = fit.predict(span)
                 positive = line > 0
@@ -189,28 +190,27 @@ def draw_scaling(
     marks = _marks(smallest / 1.3, largest * 1.3)
     axes[1].set_yticks(marks, [f"{mark:g}" for mark in marks])
     when = f", {by(runs.protocol.horizons[-1])}" if by_when(runs) else ""
-    entries = [(f"ours{when}, 95 % interval", "o", OURS, OURS)]
-    entries += [
-        (f"ours, descent {by(horizon)}", marker, OURS, "none")
-        for horizon, marker in zip(lines, _MARKERS, strict=False)
-    ]
-    entries.append(("published (descent)", "s", THEIRS, "none"))
-    points = [
-        Line2D(
-            [], [], color=colour, marker=marker, mfc=fill, ms=4.5, lw=0,
-            label=math(label),
-        )
-        for label, marker, colour, fill in entries
-    ]  # fmt: skip
+    mark = lambda marker, colour, fill: Line2D(
+        [], [], color=colour, marker=marker, mfc=fill, ms=4.5, lw=0
+    )
+    points: dict[str, Line2D | tuple[Line2D, ...]] = {
+        f"ours{when}, 95 % interval": mark("o", OURS, OURS)
+    }
+    if lines:
+        label = "ours, descent " + ", ".join(by(horizon) for horizon in lines)
+        points[label] = tuple(mark(one, OURS, "none") for one in _MARKERS[: len(lines)])
+    points["published (descent)"] = mark("s", THEIRS, "none")
     slopes = [f"published slope {Laws.of(their_x, their_N).slope:.2f}"]
     if ours is not None:
         slopes.insert(
             0, f"log–log slope {ours.slope:.2f} [{ours.low:.2f}, {ours.high:.2f}]"
         )
     axes[1].set_title("\n".join(slopes), fontsize=7.5)
-    handles, _ = axes[0].get_legend_handles_labels()
+    laws, names = axes[0].get_legend_handles_labels()
     figure.legend(
-        handles=points + handles,
+        handles=[*points.values(), *laws],
+        labels=[*map(math, points), *names],
+        handler_map={tuple: HandlerTuple(ndivide=None)},
         loc="outside lower center",
         ncols=2,
         title=f"{runs.protocol.label}; {other} = {scaling.fixed}",

@@ -7,15 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from matplotlib import pyplot as plt
 
 import jaxflow
 from experiments.common import published as published
 from experiments.common import thresholds as thresholds
 from experiments.common.output import read_records, write_config, write_records
 from experiments.common.protocols import Name, last_time, protocol
-from experiments.figures import figure2, figure3, figure4
+from experiments.figures import figure2, figure3, figure4, scaling
 from experiments.figures import scaling_laws as scaling_laws
 from experiments.figures.flow_law import PowerOfParameters
+from experiments.figures.scaling_plot import draw_scaling
 from jaxflow import LossBelow, LossFallen, Stationary, statistics
 
 WRITTEN = {"config.json", "records.nc", "summary.json", "table.md"}
@@ -180,6 +182,62 @@ def test_a_table_is_drawn_again_as_it_was_made(tmp_path, capsys):
     text = capsys.readouterr().out
     figure3.main(dataclasses.replace(config, redraw=True))
     assert capsys.readouterr().out == text
+
+
+def test_a_search_that_goes_another_way_is_drawn_from_what_was_found(tmp_path, capsys):
+    """Rounding decides between points that tell equally much: elsewhere a search may
+    ask for runs that the records do not hold."""
+    config = figure3.Config(
+        protocol="paper", dimensions=(10, 20, 40), p=3, max_runs=40, output=tmp_path
+    )
+    runs = Known(
+        protocol("paper"), lambda n, d, seed: n < d * (5.5 + (3 * n + 7 * seed) % 5 / 4)
+    )
+    made = config.scaling.search(runs, config.search)
+    write_config(config.folder, config, "experiments.figures.figure3")
+    runs.write(config.folder)
+    redraw = dataclasses.replace(config, redraw=True)
+    figure3.main(redraw)
+    written = [config.folder / name for name in ("summary.json", "table.md")]
+    before, text = [path.read_bytes() for path in written], capsys.readouterr().out
+    picture = config.folder / "figure3.png"
+    whole = picture.read_bytes()
+    picture.unlink()
+    runs.known.pop(next(name for name in runs.known if name[1] == 20))
+    runs.write(config.folder)
+    figure3.main(redraw)
+    assert capsys.readouterr().out == text
+    assert [path.read_bytes() for path in written] == before
+    # To six digits the same picture, laws and slope with it.
+    assert abs(len(picture.read_bytes()) - len(whole)) < 0.01 * len(whole)
+    kept = scaling.searches_in(config.folder, config.scaling)
+    before_laws, after = (scaling_laws.scaling_laws(found) for found in (made, kept))
+    assert before_laws is not None and after is not None
+    assert after.ranked.keys() == before_laws.ranked.keys()
+    np.testing.assert_allclose(after.slope, before_laws.slope, rtol=1e-4)
+
+
+@pytest.mark.parametrize("horizons", [(), (1.0,), (1.0, 4.0)])
+def test_the_legend_has_at_most_five_entries(horizons):
+    config = figure3.Config(protocol="flow", given_up=4.0, dimensions=(10, 20, 40), p=3)
+    runs = Known(
+        protocol("flow", 4.0),
+        lambda n, d, seed: n < d * (8.5 + (3 * n + 7 * seed) % 5 / 4),
+    )
+    found = config.scaling.search(runs, config.search)
+    beside = {value: search.threshold for value, search in found.items()}
+    figure = draw_scaling(config.scaling, runs, found, dict.fromkeys(horizons, beside))
+    (legend,) = figure.legends
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert len(texts) <= 5
+    # Two laws at least, and as many lines as the legend names.
+    laws = [text for text in texts if "weight" in text]
+    styles = {line.get_linestyle() for line in figure.axes[0].lines} - {"None"}
+    assert len(laws) == len(styles) >= 2
+    assert sum("descent by" in text.replace("$", "") for text in texts) == (
+        len(horizons) > 0
+    )
+    plt.close(figure)
 
 
 def test_redraw_without_records_says_so(tmp_path):
