@@ -40,12 +40,14 @@ phase-transition: $(READY)
 # All that is committed in results/ but the benchmarks: many hours. The long ones go on
 # where they were cut off.
 KNOWN_RESULTS := early_alignment edge_of_stability saddle_to_saddle second_layer_collapse
-results: $(READY)
+results: $(READY) $(DOCS_READY)
 	$(BIN)/python -m experiments.figures.phase_transition \
 		--output results/phase_transition
 	$(BIN)/python -m experiments.figures.concepts
 	for name in $(KNOWN_RESULTS); do \
 		$(BIN)/python -m experiments.known_results.$$name || exit 1; done
+	for name in teacher_student digits; do \
+		$(BIN)/python -m experiments.gallery.$$name || exit 1; done
 	$(BIN)/python -m experiments.theory_checks
 	$(BIN)/python -m experiments.open_questions.conjecture --size full
 	$(MAKE) figures SIZE=full

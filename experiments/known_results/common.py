@@ -1,4 +1,5 @@
-"""What the known results share: the way from a config to records, figure and table."""
+"""What the known results and the gallery share: from a config to records, figure and
+table."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -46,13 +47,15 @@ def produce(
     simulate: Callable[[Any], xr.Dataset],
     findings: Callable[[xr.Dataset], Sequence[Finding]],
     draw: Callable[[xr.Dataset], Figure],
+    package: str = "known_results",
 ) -> None:
     """Simulates unless `config.redraw`, then writes into `config.output`: config.json,
-    records.nc, the figure and summary.md, whose table is printed too."""
+    records.nc, the figure and summary.md, whose table is printed too. `name` is that
+    of the module in `package`."""
     jax.config.update("jax_enable_x64", True)
     if not config.redraw:
         records = simulate(config)
-        write_config(config.output, config, f"experiments.known_results.{name}")
+        write_config(config.output, config, f"experiments.{package}.{name}")
         write_records(config.output, records)
     records = read_records(config.output)
     with plt.rc_context(STYLE):
