@@ -29,6 +29,7 @@ MODULES = (
     "accuracy",
     "accuracy_at_size",
     "flow",
+    "first_result",
     "figures",
 )
 
