@@ -50,6 +50,7 @@ results: $(READY) $(DOCS_READY)
 		$(BIN)/python -m experiments.gallery.$$name || exit 1; done
 	$(BIN)/python -m experiments.theory_checks
 	$(BIN)/python -m experiments.open_questions.conjecture --size full
+	$(BIN)/python -m experiments.open_questions.small_initialisation --size full
 	$(MAKE) figures SIZE=full
 
 # Figures 2 to 5 under each protocol, and descent for as long as the flow; `make
