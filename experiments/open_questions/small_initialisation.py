@@ -5,7 +5,8 @@
 Networks of the width rule on orthogonal inputs, the same ones at scales from 1 down to
 1e-80: when the loss falls, over how many saddles, how large the network is at the end,
 and whether examples are left out. Beside that stands the cascade of s → 0
-(`small_initialisation_runs.py`), which fits nothing.
+(`small_initialisation_runs.py`), which fits nothing. The other way, from large scales,
+it is counted how often Theorem 1 fails (`small_initialisation_large.py`).
 `docs/findings/small_initialisation.md` says what comes out.
 """
 
@@ -20,6 +21,7 @@ import tyro
 from matplotlib import pyplot as plt
 
 import jaxflow
+from jaxflow import theory
 
 from ..common.output import (
     STYLE,
@@ -29,7 +31,10 @@ from ..common.output import (
     write_records,
     write_text,
 )
+from ..common.protocols import EPSILON
 from .common import results
+from .small_initialisation_large import simulated as from_large_starts
+from .small_initialisation_large import table
 from .small_initialisation_plot import draw
 from .small_initialisation_runs import Cell, curves, simulated
 from .small_initialisation_table import tables
@@ -86,24 +91,36 @@ class Config:
             half = jaxflow.width_rule(sizes[0]) // 2
             yield Cell("orthogonal", sizes[0], half, exponent)
 
+    @property
+    def large(self) -> tuple[list[tuple[int, int, float]], int]:
+        """n, p and s of the large starts, and batches of networks for each."""
+        if self.size == "quick":
+            return [(4, 4, 64.0)], 1
+        sizes = ((4, 4), (4, int(theory.theorem_width(4, EPSILON))), (8, 8))
+        scales = (1.0, 4.0, 16.0, 64.0, 256.0)
+        return [(n, p, scale) for n, p in sizes for scale in scales], 10
+
 
 def main(config: Config) -> None:
     jax.config.update("jax_enable_x64", True)
     folder = config.folder
     if not config.redraw:
         networks = config.networks or (40 if config.size == "full" else 10)
-        runs = simulated(folder / "runs", config.cells(), networks, config.seed)
+        scales = folder / "runs" / "scales"
+        runs = simulated(scales, config.cells(), networks, config.seed)
         write_records(folder, runs.reset_index("run", drop=True))
         # The second size is neither short nor crowded.
         n = sorted({cell.n for cell in config.cells()})[:2][-1]
         shown = curves("orthonormal", n, jaxflow.width_rule(n), config.seed)
         write_records(folder, shown, "curves.nc")
+        runs = from_large_starts(folder / "runs" / "large", *config.large, config.seed)
+        write_records(folder, runs.reset_index("run", drop=True), "large.nc")
         write_config(folder, config, "experiments.open_questions.small_initialisation")
     records = read_records(folder)
     with plt.rc_context(STYLE):
         figure = draw(records, read_records(folder, "curves.nc"))
         write_figure(folder, figure, "small_initialisation")
-    text = tables(records)
+    text = tables(records) + "\n" + table(read_records(folder, "large.nc"))
     write_text(folder, "table.md", text)
     sys.stdout.write(text)
 

@@ -2,11 +2,15 @@
 
 import dataclasses
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jaxflow
 from experiments.common.output import read_records
 from experiments.open_questions import small_initialisation as small
+from experiments.open_questions import small_initialisation_large as large
 from experiments.open_questions import small_initialisation_runs as runs
 
 
@@ -52,6 +56,15 @@ def test_config_of_the_small_initialisation():
             small.Config(**wrong)
 
 
+def test_large_starts_are_at_the_edge_of_assumption_2():
+    for n in (2, 4, 9):
+        x = large.inputs(n)
+        gram = x @ x.T
+        np.testing.assert_allclose(np.diag(gram), 1)
+        distance = np.linalg.norm(gram - np.eye(n), 2)
+        assert distance == pytest.approx(large.SHARE / np.sqrt(n))
+
+
 @pytest.mark.slow
 def test_two_steps_of_a_tiny_flow_against_the_closed_form(tmp_path, capsys):
     """The loss is halved near log(1/s) times the cascade, and what is not covered at
@@ -71,6 +84,17 @@ def test_two_steps_of_a_tiny_flow_against_the_closed_form(tmp_path, capsys):
     np.testing.assert_allclose(
         records.final.values[left], records.floor.values[left], rtol=1e-6
     )
+    counts = read_records(config.folder, "large.nc")
+    outcomes = counts.converged + counts.rest + counts.undecided
+    np.testing.assert_array_equal(outcomes, counts.covered)
+    assert np.all(counts.rest > 0)
+    # Where they rest, whole examples are left out, each of which costs 1/(2n).
+    keys = jax.random.split(jaxflow.run_key(jax.random.key(0), 4, 4, 4, 0), large.BATCH)
+    ends = large.outcomes(keys, jnp.array(large.inputs(4)), 4, jnp.array(64.0))
+    _, _, end, _, rest, _ = map(np.asarray, ends)
+    lost = 2 * 4 * end[rest]
+    np.testing.assert_allclose(lost, np.round(lost), rtol=1e-4)
+    assert np.all(np.round(lost) >= 1)
     small.main(dataclasses.replace(config, redraw=True))
     assert capsys.readouterr().out == table
     files = {path.name for path in config.folder.iterdir() if path.is_file()}
