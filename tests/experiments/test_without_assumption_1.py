@@ -48,9 +48,10 @@ def test_pull_is_the_mean_of_many_neurons():
     error = 5 * (pushes.std() / np.sqrt(p) + 0.3 * runs.pull(n, d, share) / np.sqrt(n))
     assert abs(pushes.mean() - runs.pull(n, d, share)) < error
     assert runs.pull(n, d, 0.5) == 0
-    # With both signs alike the pushes are N(0, 1/d).
-    y = np.where(rng.random(n) < 0.5, sizes, -sizes)
-    pushes = active * coordinates @ (norms * y) / np.sqrt(active @ (norms * y) ** 2)
+    # With both signs alike they are N(0, 1/d), over problems that share no signs.
+    y = sizes * rng.choice([-1, 1], (p, n))
+    pushes = np.sum(active * coordinates * norms * y, axis=1)
+    pushes /= np.sqrt(active @ (norms * sizes) ** 2)
     expected = plot.sign_changes(np.array(1.0))
     share_below = np.mean(pushes < -1 / np.sqrt(d))
     assert abs(share_below - expected) < 5 * np.sqrt(expected * (1 - expected) / p)
