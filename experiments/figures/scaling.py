@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -182,17 +182,19 @@ def thresholds_in(folder: Path) -> dict[tuple[int, int], statistics.Threshold]:
     found = {}
     for one in json.loads((folder / "summary.json").read_text()):
         size = re.search(r": N at d = (\d+), p = (\d+)", one["quantity"])
-        numbers = [one[name] for name in ("ours", "low", "high")]
-        if size and None not in numbers:
+        if size and None not in [one[name] for name in ("ours", "low", "high")]:
             d, p = map(int, size.groups())
-            estimate, low, high = numbers
-            # Its scale and likelihood are not kept there.
-            scale = likelihood = np.nan
-            found[d, p] = statistics.Threshold(
-                estimate, low, high, scale, scale, scale, likelihood, 0.95, False,
-                "posterior",
-            )  # fmt: skip
+            found[d, p] = as_threshold(one)
     return found
+
+
+def as_threshold(row: dict[str, Any]) -> statistics.Threshold:
+    """N of a row of summary.json, which does not keep its scale and likelihood."""
+    estimate, low, high = (row[name] for name in ("ours", "low", "high"))
+    scale = likelihood = np.nan
+    return statistics.Threshold(
+        estimate, low, high, scale, scale, scale, likelihood, 0.95, False, "posterior"
+    )
 
 
 def searches_in(
