@@ -54,6 +54,7 @@ results: $(READY) $(DOCS_READY)
 	$(BIN)/python -m experiments.open_questions.without_assumption_1 --size full
 	$(BIN)/python -m experiments.open_questions.teachers --size full
 	$(MAKE) figures SIZE=full
+	$(BIN)/python -m experiments.open_questions.linear_threshold --size full
 
 # Figures 2 to 5 under each protocol, and descent for as long as the flow; `make
 # figures SIZE=full` is the whole of it, which takes hours and goes on where it was cut
