@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from scipy import stats
 
 from jaxflow.records import RecordFolder, open_folder, open_records
@@ -81,3 +82,9 @@ def median_interval(
     # The k-th least and the k-th largest value.
     bounds = (values[k - 1], values[m - k]) if k >= 1 else (-np.inf, np.inf)
     return float(np.median(values)), float(bounds[0]), float(bounds[1])
+
+
+def bars(axis: Axes, x: np.ndarray, three: Any, **style: Any) -> None:
+    """Points with their intervals: `three` are values, low and high ends, (m, 3)."""
+    value, low, high = np.transpose(three)
+    axis.errorbar(x, value, [value - low, high - value], ms=4, capsize=2, lw=1, **style)
