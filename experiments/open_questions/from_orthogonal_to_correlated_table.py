@@ -1,0 +1,212 @@
+"""The tables of “from orthogonal to correlated”: what stops at which d, and which laws
+in n and d these thresholds and the rate follow."""
+
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+from scipy import optimize
+
+from jaxflow import statistics
+
+from ..common.output import markdown_table
+from .decided import COUNTS, groups
+from .from_orthogonal_to_correlated_runs import known_thresholds
+
+NAMES = {
+    "assumption": "Assumption 2",
+    "bound": "Lemma 6 > 0",
+    "zero": "zero loss",
+}
+
+
+class Stop(NamedTuple):
+    """The d at which half of the data sets or runs of n examples are on either side,
+    and its 95 % interval."""
+
+    name: str
+    n: int
+    d: float
+    low: float
+    high: float
+
+
+def stops(decided: xr.Dataset, data: xr.Dataset, generous: bool = False) -> list[Stop]:
+    """By name and n. Undecided runs count as failed, or, `generous`, as converged."""
+    found = []
+    for name in ("assumption", "bound"):
+        for n in np.unique(data.n):
+            own = data.isel(run=data.n.values == n)
+            failed = own[name].values <= 1
+            found.append(_stop(name, n, own.d.values, failed, np.ones(len(failed))))
+    sphere = groups(decided, "sphere")
+    for n in sorted({g.n for g in sphere}):
+        own_runs = [g for g in sphere if g.n == n]
+        failed = np.array(
+            [int(g.runs.rest.sum()) + (not generous) * g.undecided for g in own_runs]
+        )
+        made = np.array([g.runs.sizes["run"] for g in own_runs])
+        found.append(_stop("zero", n, np.array([g.d for g in own_runs]), failed, made))
+    return found
+
+
+def _stop(
+    name: str, n: int, d: np.ndarray, failed: np.ndarray, made: np.ndarray
+) -> Stop:
+    # The share that fails falls with d.
+    fit = statistics.fit_threshold(np.log(d), failed.astype(int), made.astype(int))
+    return Stop(name, int(n), *np.exp([fit.estimate, fit.low, fit.high]).tolist())
+
+
+class Rates(NamedTuple):
+    """√n μ_∞ over that on orthogonal inputs at the same n and d ≥ n: medians, and the
+    standard errors of their logarithms."""
+
+    n: int
+    x: np.ndarray
+    ratio: np.ndarray
+    error: np.ndarray
+
+
+def rates(decided: xr.Dataset) -> list[Rates]:
+    """For each n, over x = n/d; by d from large to small."""
+    orthogonal = {(g.n, g.d): g.rate for g in groups(decided, "orthogonal")}
+    sphere = groups(decided, "sphere")
+    found = []
+    for n in sorted({g.n for g in sphere}):
+        own = [g for g in sphere if g.n == n and (n, g.d) in orthogonal][::-1]
+        pairs = np.array([(g.rate, orthogonal[n, g.d]) for g in own])
+        ratio = pairs[:, 0, 0] / pairs[:, 1, 0]
+        # Half an interval of 95 %, of both.
+        errors = np.log(pairs[:, :, 2] / pairs[:, :, 1]) / 3.92
+        found.append(
+            Rates(n, np.array([n / g.d for g in own]), ratio, np.hypot(*errors.T))
+        )
+    return found
+
+
+def tables(decided: xr.Dataset, data: xr.Dataset) -> str:
+    """table.md."""
+    found = stops(decided, data)
+    parts = [
+        "# The runs",
+        "n examples on the sphere of R^d, p by the width rule, until they are decided. "
+        "√n μ_∞: median over the runs that reach zero loss, with its 95 % interval by "
+        "order statistics; beside it that on orthogonal inputs.",
+        _runs(decided),
+        "# Where it stops",
+        "The d at which half of the data sets satisfy Assumption 2, at which for half "
+        "of them the lower bound of Lemma 6 is positive, and at which half of the runs "
+        "reach zero loss (undecided ones as failed, and as converged), with 95 % "
+        "intervals. In brackets over what is known as n → ∞.",
+        _stops(found, stops(decided, data, generous=True)),
+        "Exponents k of d ∝ n^k by weighted least squares of log d, and χ² with k free "
+        "and with k = 1 and 2.",
+        _laws(found),
+        "# The rate",
+        "μ_∞ over that on orthogonal inputs at the same n and d, over n/d from 1 "
+        "down: 1 − b (n/d)^k, with 95 % intervals, and χ² with k = 1/2 and 1.",
+        _rates(decided),
+    ]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _runs(decided: xr.Dataset) -> str:
+    orthogonal = {(g.n, g.d): g for g in groups(decided, "orthogonal")}
+    rows = []
+    for g in groups(decided, "sphere"):
+        other = orthogonal.get((g.n, g.d))
+        beside = other.rate_text() if other else "—"
+        sizes = (
+            f"{g.n}",
+            f"{g.p}",
+            f"{g.d}",
+            f"{g.d / g.n:.3g}",
+            f"{g.n**2 / g.d:.3g}",
+        )
+        rows.append((*sizes, *g.counts(), g.rate_text(), beside))
+    header = ["n", "p", "d", "d/n", "n²/d", *COUNTS, "√n μ_∞", "orthogonal"]
+    return markdown_table(header, rows)
+
+
+def _stops(found: list[Stop], generous: list[Stop]) -> str:
+    at = {(stop.name, stop.n): stop for stop in found}
+    kind = {(stop.name, stop.n): stop for stop in generous}
+    rows = []
+    for n in sorted({stop.n for stop in found}):
+        cells = [f"{n}"]
+        for name in NAMES:
+            stop = at.get((name, n))
+            if stop is None:
+                cells.append("—")
+                continue
+            text = f"{stop.d:.4g} [{stop.low:.4g}, {stop.high:.4g}]"
+            known = known_thresholds(n).get(name)
+            if known:
+                text += f" ({stop.d / known:.2f})"
+            else:
+                other = kind[name, n]
+                text += f"; {other.d:.3g} [{other.low:.3g}, {other.high:.3g}]"
+            cells.append(text)
+        last = at.get(("zero", n))
+        gap = f"{at['assumption', n].d / last.d:.3g}" if last else "—"
+        rows.append((*cells, gap))
+    header = ("n", *NAMES.values(), "first over last")
+    return markdown_table(header, rows)
+
+
+def _laws(found: list[Stop]) -> str:
+    rows = []
+    for name, title in NAMES.items():
+        own = [
+            s for s in found if s.name == name and np.isfinite([s.low, s.high]).all()
+        ]
+        if len(own) < 2:
+            continue
+        log_n, log_d = np.log([s.n for s in own]), np.log([s.d for s in own])
+        weight = (3.92 / np.log([s.high / s.low for s in own])) ** 2
+        x, y = (v - np.average(v, weights=weight) for v in (log_n, log_d))
+        k = np.sum(weight * x * y) / np.sum(weight * x**2)
+        error = 1.96 / np.sqrt(np.sum(weight * x**2))
+        chi = [np.sum(weight * (y - each * x) ** 2) for each in (k, 1, 2)]
+        over = f"{own[0].n} … {own[-1].n}"
+        cells = (f"{value:.1f}" for value in chi)
+        rows.append((title, over, f"{len(own)}", f"{k:.2f} ± {error:.2f}", *cells))
+    header = ("threshold", "n", "sizes", "k", "χ², k free", "k = 1", "k = 2")
+    return markdown_table(header, rows)
+
+
+def _rates(decided: xr.Dataset) -> str:
+    rows = []
+    for each in rates(decided):
+        good = np.isfinite(each.error) & (each.error > 0)
+        x, y = each.x[good], np.log(each.ratio[good])
+        if len(x) < 3:
+            continue
+        sigma = each.error[good]
+
+        def law(x: np.ndarray, b: float, k: float) -> np.ndarray:
+            return np.log(np.maximum(1 - b * x**k, 1e-6))
+
+        start = (1 - each.ratio[good].min(), 0.7)
+        free, covariance = optimize.curve_fit(
+            law, x, y, start, sigma, absolute_sigma=True
+        )
+        chi = [np.sum(((y - law(x, *free)) / sigma) ** 2)]
+        for k in (0.5, 1.0):
+            own = lambda x, b, k=k: law(x, b, k)
+            fixed, _ = optimize.curve_fit(own, x, y, start[:1], sigma)
+            chi.append(np.sum(((y - own(x, *fixed)) / sigma) ** 2))
+        b_error, k_error = 1.96 * np.sqrt(np.diag(covariance))
+        rows.append(
+            (
+                f"{each.n}",
+                f"{x.min():.2g} … {x.max():.2g}",
+                f"{len(x)}",
+                f"{free[0]:.3f} ± {b_error:.3f}",
+                f"{free[1]:.2f} ± {k_error:.2f}",
+                *(f"{value:.1f}" for value in chi),
+            )
+        )
+    header = ("n", "n/d", "sizes", "b", "k", "χ², k free", "k = 1/2", "k = 1")
+    return markdown_table(header, rows)
