@@ -52,6 +52,7 @@ results: $(READY) $(DOCS_READY)
 	$(BIN)/python -m experiments.open_questions.conjecture --size full
 	$(BIN)/python -m experiments.open_questions.small_initialisation --size full
 	$(BIN)/python -m experiments.open_questions.without_assumption_1 --size full
+	$(BIN)/python -m experiments.open_questions.many_neurons --size full
 	$(MAKE) figures SIZE=full
 
 # Figures 2 to 5 under each protocol, and descent for as long as the flow; `make

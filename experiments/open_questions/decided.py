@@ -164,9 +164,11 @@ class Group(NamedTuple):
         ]
 
     def rate_text(self) -> str:
-        """For tables."""
+        """For tables; without an interval where there are too few runs for one."""
         rate = self.rate
-        return "{:.4f} [{:.4f}, {:.4f}]".format(*rate) if np.isfinite(rate[0]) else "—"
+        if np.isfinite(rate).all():
+            return "{:.4f} [{:.4f}, {:.4f}]".format(*rate)
+        return f"{rate[0]:.4f}" if np.isfinite(rate[0]) else "—"
 
 
 COUNTS = ["runs", "zero loss", "at rest, undecided"]

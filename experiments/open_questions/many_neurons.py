@@ -41,7 +41,8 @@ class Sizes:
       from `n` neurons on. `law`: the least width at which a rate is predicted.
     - `counts`, `d`, `weights`: the sphere. For each of `counts`, p so that there are
       about so many `weights` p d an example.
-    - `one`: examples and d on the sphere of the one data set, its widths and networks.
+    - `one`: examples and d on the sphere of the one data set, its widths (up to
+      `one_widest` on the sphere, where a run takes longer) and networks.
     """
 
     n: int
@@ -54,20 +55,22 @@ class Sizes:
     seeds: int
     one: tuple[int, int]
     one_widths: tuple[int, ...]
+    one_widest: int
     one_networks: int
 
 
 _FULL = Sizes(
     n=256,
-    widths=(8, 12, 16, 24, 32, 64, 128, 256, 512, 1024),
+    widths=(8, 12, 16, 24, 32, 64, 128, 256, 512),
     networks=120,
     law=16,
     counts=(32, 64, 128),
     d=12,
-    weights=(0.75, 1, 1.25, 1.5, 2, 4, 12),
+    weights=(0.75, 1, 1.25, 1.5, 2, 2.5, 3, 4, 12),
     seeds=20,
     one=(64, 16),
     one_widths=(16, 32, 64, 128, 256, 512),
+    one_widest=128,
     one_networks=64,
 )
 _QUICK = Sizes(
@@ -81,6 +84,7 @@ _QUICK = Sizes(
     seeds=8,
     one=(32, 16),
     one_widths=(32, 128),
+    one_widest=128,
     one_networks=40,
 )
 
@@ -131,8 +135,10 @@ def simulate(config: Config) -> dict[str, xr.Dataset]:
     }
     made = {name: each.reset_index("run", drop=True) for name, each in made.items()}
     for kind in _KINDS:
-        own = n if kind == "orthogonal" else d
-        rest = (sizes.one_widths, sizes.one_networks, config.seed)
+        own, widths = n, list(sizes.one_widths)
+        if kind == "sphere":
+            own, widths = d, [p for p in widths if p <= sizes.one_widest]
+        rest = (widths, sizes.one_networks, config.seed)
         made[kind] = curves(runs / "curves", kind, n, own, *rest)
         made[kind].attrs = {"n": n, "d": own}
     return made

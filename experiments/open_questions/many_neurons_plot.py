@@ -37,7 +37,7 @@ def _rate(axis: Axes, found: list[Group], law: xr.Dataset) -> None:
     axis.plot(law.p, law["median"], color=BLUES[3], label="predicted, nothing fitted")
     # The conjecture has one number for all wide networks: that of the widest here.
     axis.axhline(known[-1].rate[0], color=GREY, ls=":", label="no dependence on $p$")
-    axis.set(yscale="log", xlabel="neurons $p$")
+    axis.set(xlabel="neurons $p$")
     axis.set_xscale("log", base=2)
     axis.set(ylabel=r"median of $\sqrt{n}\,\mu_\infty$")
     axis.set_title(f"rate, orthogonal inputs, $n={n}$")
@@ -52,10 +52,12 @@ def _probability(axis: Axes, found: list[Group]) -> None:
         bars(axis, np.array([g.p * g.d / n for g in own]), shares, **style)
     axis.axvline(1, color=ORANGE, ls="--", label="a weight an example")
     axis.set_xscale("log", base=2)
+    # Room for the legend.
+    axis.set_xlim(right=2 * axis.get_xlim()[1])
     axis.set(xlabel="weights per example, $pd/n$", ylim=(-0.03, 1.03))
     axis.set(ylabel="share of runs to zero loss")
     axis.set_title(f"probability, on the sphere, $d={found[0].d}$")
-    axis.legend()
+    axis.legend(loc="lower right")
 
 
 def _scatter(axis: Axes, curves: xr.Dataset, start: Start) -> None:
@@ -76,4 +78,6 @@ def _scatter(axis: Axes, curves: xr.Dataset, start: Start) -> None:
     axis.set(ylabel=r"standard deviation of $\log L(t)$")
     n, d = (int(curves.attrs[name]) for name in ("n", "d"))
     axis.set_title(f"networks on one data set, $n={n}$, $d={d}$")
-    axis.legend()
+    # Room for the legend.
+    axis.set_ylim(bottom=known[-1] / 30)
+    axis.legend(loc="lower left", ncols=2)

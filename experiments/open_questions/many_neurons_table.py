@@ -14,8 +14,8 @@ from ..common.protocols import last_time
 from .decided import COUNTS, Group, groups
 from .many_neurons_runs import LOOKS, Start
 
-# Networks this wide and wider are asked how their scatter falls with p.
-WIDE = 32
+# How the scatter falls with p is asked of networks this wide and wider.
+WIDE = (32, 128)
 
 
 def covered(n: int, p: int) -> float:
@@ -45,9 +45,9 @@ def spread(curves: xr.Dataset, name: str) -> np.ndarray:
     return np.log(values).std(axis=-1, ddof=1)
 
 
-def exponent(curves: xr.Dataset, look: int) -> statistics.PowerLaw:
-    """k in Var log L(t) ∝ p^k over p ≥ WIDE, −1 where log L is E log L + O(1/√p)."""
-    wide = np.log(curves.isel(p=curves.p.values >= WIDE, time=look).loss)
+def exponent(curves: xr.Dataset, look: int, least: int) -> statistics.PowerLaw:
+    """k in Var log L(t) ∝ p^k over p ≥ least, −1 where log L is E log L + O(1/√p)."""
+    wide = np.log(curves.isel(p=curves.p.values >= least, time=look).loss)
     squares = (wide - wide.mean("seed")) ** 2
     return statistics.power_law(wide.p.values, squares.transpose("p", "seed").values)
 
@@ -79,9 +79,11 @@ def tables(
         _thresholds(correlated),
         "# Networks on one data set",
         "√p times the standard deviation of log L(t) over networks, and the exponent k "
-        f"of that deviation in p ≥ {WIDE}, with its 95 % interval by bootstrap. At t = "
-        "0 the limit p → ∞ is known, as is that of log μ (Lemma 4).",
+        "of that deviation in p, with its 95 % interval by bootstrap. At t = 0 the "
+        "limit p → ∞ is known, as is that of log μ (Lemma 4).",
         *(_scatter(name, curves[name], starts[name]) for name in curves),
+        "Median of L(t)/L(0) over networks.",
+        *(_medians(name, curves[name]) for name in curves),
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -113,29 +115,29 @@ def _orthogonal(found: list[Group], law: xr.Dataset) -> str:
     return markdown_table(header, rows)
 
 
+_LAWS = ("law", "over", "sizes", "free", "χ²", "a, b of a + b x, a x^b, a + b log x")
+
+
+def _fits(x: np.ndarray, three: np.ndarray) -> Iterator[tuple[str, ...]]:
+    """Rows of the laws of `statistics.compare_laws`, for three points and more."""
+    if len(x) < 3:
+        return
+    sigma = (three[:, 2] - three[:, 1]) / 3.92
+    for fit in statistics.compare_laws(x, three[:, 0], sigma).values():
+        a, b = fit.parameters
+        numbers = f"{a:.3g}, {b:.3g} ± {1.96 * fit.errors[1]:.2g}"
+        over = f"{x.min()} … {x.max()}"
+        yield fit.name, over, f"{len(x)}", "2", f"{fit.residual:.1f}", numbers
+
+
 def _laws(found: list[Group], law: xr.Dataset) -> str:
     own = [g for g in found if g.p in law.p.values and np.isfinite(g.rate).all()]
     p, rates = np.array([g.p for g in own]), np.array([g.rate for g in own])
-    sigma = (rates[:, 2] - rates[:, 1]) / 3.92
     expected = law["median"].values[[law.p.values.tolist().index(g.p) for g in own]]
-    over = f"{p.min()} … {p.max()}"
-    chi = float(np.sum(((rates[:, 0] - expected) / sigma) ** 2))
-    rows = [("prediction", over, f"{len(p)}", "0", f"{chi:.1f}", "—")]
-    if len(p) >= 3:
-        for fit in statistics.compare_laws(p, rates[:, 0], sigma).values():
-            a, b = fit.parameters
-            rows.append(
-                (
-                    fit.name,
-                    over,
-                    f"{len(p)}",
-                    "2",
-                    f"{fit.residual:.1f}",
-                    f"{a:.3g}, {b:.3g} ± {1.96 * fit.errors[1]:.2g}",
-                )
-            )
-    header = ("law", "p", "widths", "free", "χ²", "a, b of a + b p, a p^b, a + b log p")
-    return markdown_table(header, rows)
+    off = (rates[:, 0] - expected) / (rates[:, 2] - rates[:, 1]) * 3.92
+    over, chi = f"{p.min()} … {p.max()}", f"{np.sum(off**2):.1f}"
+    first = ("prediction", over, f"{len(p)}", "0", chi, "—")
+    return markdown_table(_LAWS, [first, *_fits(p, rates)])
 
 
 def _correlated(found: list[Group]) -> str:
@@ -158,39 +160,55 @@ def _correlated(found: list[Group]) -> str:
 
 
 def _thresholds(found: list[Group]) -> str:
-    rows = []
-    pairs = zip(thresholds(found), thresholds(found, True), strict=True)
+    rows, widths = [], []
+    pairs = list(zip(thresholds(found), thresholds(found, True), strict=True))
     for (n, d, strict), (_, _, generous) in pairs:
-        low, middle, high = (
-            f"{n / d / x:.1f}" for x in (strict.high, strict.estimate, strict.low)
-        )
+        widths.append([n / d / x for x in (strict.estimate, strict.high, strict.low)])
+        shown = [
+            f"{fit.estimate:.2f} [{fit.low:.2f}, {fit.high:.2f}]"
+            for fit in (strict, generous)
+        ]
         rows.append(
-            (
-                f"{n}",
-                f"{d}",
-                f"{strict.estimate:.2f} [{strict.low:.2f}, {strict.high:.2f}]",
-                f"{generous.estimate:.2f} [{generous.low:.2f}, {generous.high:.2f}]",
-                f"{middle} [{low}, {high}]",
-            )
+            (f"{n}", f"{d}", *shown, "{:.1f} [{:.1f}, {:.1f}]".format(*widths[-1]))
         )
     header = ("n", "d", "x, undecided failed", "x, undecided converged", "p")
-    return markdown_table(header, rows)
+    laws = _fits(np.array([n for (n, *_), _ in pairs]), np.array(widths))
+    return "\n".join(
+        [
+            markdown_table(header, rows),
+            "Laws in n of that width, by its intervals.\n",
+            markdown_table(_LAWS, laws),
+        ]
+    )
 
 
 def _scatter(name: str, curves: xr.Dataset, start: Start) -> str:
     p, networks = curves.p.values, curves.sizes["seed"]
     rows = []
     for k, values in enumerate(spread(curves, "loss") * np.sqrt(p)):
-        fit = exponent(curves, k)
-        halves = (fit.exponent / 2, fit.low / 2, fit.high / 2)
         limit = f"{start.loss_spread / start.loss:.3f}" if k == 0 else "—"
-        cells = (*(f"{value:.3f}" for value in values), limit)
-        rows.append(
-            (f"L({LOOKS[k]:g}√n)", *cells, "{:.3f} [{:.3f}, {:.3f}]".format(*halves))
-        )
+        cells = [*(f"{value:.3f}" for value in values), limit]
+        for least in WIDE:
+            if np.sum(p >= least) < 2:
+                cells.append("—")
+                continue
+            fit = exponent(curves, k, least)
+            halves = (fit.exponent / 2, fit.low / 2, fit.high / 2)
+            cells.append("{:.2f} [{:.2f}, {:.2f}]".format(*halves))
+        rows.append((f"L({LOOKS[k]:g}√n)", *cells))
     first = spread(curves, "curvature")[0] * np.sqrt(p)
     known = start.curvature_spread / start.curvature
     limit = f"{known:.3f}" if np.isfinite(known) else "—"
-    rows.append(("μ(0)", *(f"{value:.3f}" for value in first), limit, ""))
-    header = [f"{name}, {networks} networks", *(f"p = {each}" for each in p)]
-    return markdown_table([*header, "p → ∞", "k"], rows)
+    rows.append(("μ(0)", *(f"{value:.3f}" for value in first), limit, "", ""))
+    header = [f"{name}, {networks} networks", *(f"p = {each}" for each in p), "p → ∞"]
+    return markdown_table([*header, *(f"k, p ≥ {least}" for least in WIDE)], rows)
+
+
+def _medians(name: str, curves: xr.Dataset) -> str:
+    share = curves.loss / curves.loss.isel(time=0)
+    medians = share.median("seed").transpose("time", "p").values
+    rows = [
+        (f"{look:g}√n", *(f"{value:.3g}" for value in values))
+        for look, values in zip(LOOKS, medians, strict=True)
+    ]
+    return markdown_table([f"{name}, t", *(f"p = {p}" for p in curves.p.values)], rows)

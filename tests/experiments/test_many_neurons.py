@@ -81,11 +81,11 @@ def test_the_exponent_of_the_scatter():
     dims = ("p", "seed", "time")
     falling = np.exp(0.3 * noise / np.sqrt(p)[:, None, None])
     fit = many_neurons_table.exponent(
-        xr.Dataset({"loss": (dims, falling)}, coords={"p": p}), 2
+        xr.Dataset({"loss": (dims, falling)}, coords={"p": p}), 2, 32
     )
     assert fit.low < -1 < fit.high and fit.high < -0.7
     same = xr.Dataset({"loss": (dims, np.exp(noise))}, coords={"p": p})
-    fit = many_neurons_table.exponent(same, 2)
+    fit = many_neurons_table.exponent(same, 2, 32)
     assert fit.low < 0 < fit.high and fit.low > -0.3
     spread = many_neurons_table.spread(same, "loss")
     np.testing.assert_allclose(spread, noise.std(axis=1, ddof=1).T)
