@@ -52,6 +52,8 @@ results: $(READY) $(DOCS_READY)
 	$(BIN)/python -m experiments.open_questions.conjecture --size full
 	$(BIN)/python -m experiments.open_questions.small_initialisation --size full
 	$(BIN)/python -m experiments.open_questions.without_assumption_1 --size full
+	$(BIN)/python -m experiments.open_questions.from_orthogonal_to_correlated \
+		--size full
 	$(BIN)/python -m experiments.open_questions.many_neurons --size full
 	$(MAKE) figures SIZE=full
 

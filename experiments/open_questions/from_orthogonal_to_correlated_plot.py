@@ -11,7 +11,7 @@ from jaxflow import statistics
 from .common import BLUES, GREY, ORANGE, bars
 from .decided import groups
 from .from_orthogonal_to_correlated_runs import known_thresholds
-from .from_orthogonal_to_correlated_table import NAMES, rates, stops
+from .from_orthogonal_to_correlated_table import NAMES, stops
 
 _COLOURS = {"assumption": ORANGE, "bound": GREY, "zero": BLUES[3]}
 _MARKS = {"assumption": "o", "bound": "s", "zero": "D"}
@@ -41,7 +41,8 @@ def _shares(axis: Axes, decided: xr.Dataset, data: xr.Dataset) -> None:
     axis.axvline(n, color="k", lw=0.8, ls=":", label="$d=n$")
     axis.set(xscale="log", xlabel="$n^2/d$", ylabel="share of data sets or runs")
     axis.set_title(f"$n={n}$, $p={runs[0].p}$: what holds")
-    axis.legend()
+    # Between Assumption 2 and the others nothing is drawn there.
+    axis.legend(loc="center", bbox_to_anchor=(0.36, 0.3))
 
 
 def _points(axis: Axes, x: np.ndarray, share: statistics.Proportion, name: str) -> None:
@@ -69,12 +70,18 @@ def _stops(axis: Axes, decided: xr.Dataset, data: xr.Dataset) -> None:
 
 
 def _rates(axis: Axes, decided: xr.Dataset) -> None:
-    for each, colour, mark in zip(rates(decided), BLUES[1:], "osD", strict=False):
-        ends = np.exp(1.96 * np.outer(each.error, (0, -1, 1))) * each.ratio[:, None]
-        bars(
-            axis, 1 / each.x, ends, fmt=f"-{mark}", color=colour, label=f"$n={each.n}$"
-        )
-    axis.axhline(1, color=GREY, lw=1, label="orthogonal inputs")
-    axis.set(xscale="log", xlabel="$d/n$", title="rate")
-    axis.set(ylabel=r"$\mu_\infty$ over that on orthogonal inputs")
+    """At the largest n of the runs."""
+    n = int(decided.n.max())
+    for inputs, colour, mark, label in (
+        ("sphere", BLUES[3], "D", "on the sphere"),
+        ("orthogonal", GREY, "s", "orthogonal inputs"),
+    ):
+        own = [g for g in groups(decided, inputs) if g.n == n]
+        own = [g for g in own if np.isfinite(g.rate).all()]
+        d = np.array([g.d for g in own])
+        three = [g.rate for g in own]
+        bars(axis, d / n, three, fmt=f"-{mark}", color=colour, label=label)
+    axis.axvline(1, color="k", lw=0.8, ls=":", label="$d=n$")
+    axis.set(xscale="log", xlabel="$d/n$", ylabel=r"median of $\sqrt{n}\,\mu_\infty$")
+    axis.set(ylim=(0, None), title=f"$n={n}$: the rate")
     axis.legend()

@@ -5,11 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
-from scipy import optimize
+from scipy import stats
 
 from jaxflow import statistics
 
 from ..common.output import markdown_table
+from .common import LAWS, law_rows
 from .decided import COUNTS, groups
 from .from_orthogonal_to_correlated_runs import known_thresholds
 
@@ -58,33 +59,6 @@ def _stop(
     return Stop(name, int(n), *np.exp([fit.estimate, fit.low, fit.high]).tolist())
 
 
-class Rates(NamedTuple):
-    """√n μ_∞ over that on orthogonal inputs at the same n and d ≥ n: medians, and the
-    standard errors of their logarithms."""
-
-    n: int
-    x: np.ndarray
-    ratio: np.ndarray
-    error: np.ndarray
-
-
-def rates(decided: xr.Dataset) -> list[Rates]:
-    """For each n, over x = n/d; by d from large to small."""
-    orthogonal = {(g.n, g.d): g.rate for g in groups(decided, "orthogonal")}
-    sphere = groups(decided, "sphere")
-    found = []
-    for n in sorted({g.n for g in sphere}):
-        own = [g for g in sphere if g.n == n and (n, g.d) in orthogonal][::-1]
-        pairs = np.array([(g.rate, orthogonal[n, g.d]) for g in own])
-        ratio = pairs[:, 0, 0] / pairs[:, 1, 0]
-        # Half an interval of 95 %, of both.
-        errors = np.log(pairs[:, :, 2] / pairs[:, :, 1]) / 3.92
-        found.append(
-            Rates(n, np.array([n / g.d for g in own]), ratio, np.hypot(*errors.T))
-        )
-    return found
-
-
 def tables(decided: xr.Dataset, data: xr.Dataset) -> str:
     """table.md."""
     found = stops(decided, data)
@@ -104,9 +78,12 @@ def tables(decided: xr.Dataset, data: xr.Dataset) -> str:
         "and with k = 1 and 2.",
         _laws(found),
         "# The rate",
-        "μ_∞ over that on orthogonal inputs at the same n and d, over n/d from 1 "
-        "down: 1 − b (n/d)^k, with 95 % intervals, and χ² with k = 1/2 and 1.",
+        "Laws in d ≤ n of the medians of √n μ_∞, by their intervals.",
         _rates(decided),
+        "Runs on the sphere against those on orthogonal inputs at d ≥ n: runs that are "
+        "not covered at the start (Lemma 5), how many of them reach zero loss, and the "
+        "p-value of one law for both μ_∞ (Mann–Whitney).",
+        _beside(decided),
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -178,35 +155,27 @@ def _laws(found: list[Stop]) -> str:
 
 def _rates(decided: xr.Dataset) -> str:
     rows = []
-    for each in rates(decided):
-        good = np.isfinite(each.error) & (each.error > 0)
-        x, y = each.x[good], np.log(each.ratio[good])
-        if len(x) < 3:
+    sphere = groups(decided, "sphere")
+    for n in sorted({g.n for g in sphere}):
+        own = [g for g in sphere if g.n == n >= g.d and np.isfinite(g.rate).all()]
+        d, medians = np.array([g.d for g in own]), np.array([g.rate for g in own])
+        rows += [(f"{n}", *row) for row in law_rows(d, medians)]
+    return markdown_table(("n", *LAWS), rows)
+
+
+def _beside(decided: xr.Dataset) -> str:
+    others = {(g.n, g.d): g for g in groups(decided, "orthogonal")}
+    rows = []
+    for g in groups(decided, "sphere"):
+        other = others.get((g.n, g.d))
+        if other is None:
             continue
-        sigma = each.error[good]
-
-        def law(x: np.ndarray, b: float, k: float) -> np.ndarray:
-            return np.log(np.maximum(1 - b * x**k, 1e-6))
-
-        start = (1 - each.ratio[good].min(), 0.7)
-        free, covariance = optimize.curve_fit(
-            law, x, y, start, sigma, absolute_sigma=True
-        )
-        chi = [np.sum(((y - law(x, *free)) / sigma) ** 2)]
-        for k in (0.5, 1.0):
-            own = lambda x, b, k=k: law(x, b, k)
-            fixed, _ = optimize.curve_fit(own, x, y, start[:1], sigma)
-            chi.append(np.sum(((y - own(x, *fixed)) / sigma) ** 2))
-        b_error, k_error = 1.96 * np.sqrt(np.diag(covariance))
-        rows.append(
-            (
-                f"{each.n}",
-                f"{x.min():.2g} … {x.max():.2g}",
-                f"{len(x)}",
-                f"{free[0]:.3f} ± {b_error:.3f}",
-                f"{free[1]:.2f} ± {k_error:.2f}",
-                *(f"{value:.1f}" for value in chi),
-            )
-        )
-    header = ("n", "n/d", "sizes", "b", "k", "χ², k free", "k = 1/2", "k = 1")
+        cells, limits = [], []
+        for each in (g, other):
+            zero, covered = each.runs.zero.values == 1, each.runs.covered.values == 1
+            cells.append(f"{np.sum(~covered)}, {np.sum(~covered & zero)}")
+            limits.append(each.runs.limit.values[zero])
+        p_value = f"{stats.mannwhitneyu(*limits).pvalue:.1e}"
+        rows.append((f"{g.n}", f"{g.d}", *cells, p_value))
+    header = ("n", "d", "sphere: uncovered, to zero", "orthogonal", "p-value")
     return markdown_table(header, rows)

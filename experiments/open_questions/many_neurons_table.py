@@ -11,6 +11,7 @@ from jaxflow import statistics, theory
 
 from ..common.output import markdown_table
 from ..common.protocols import last_time
+from .common import LAWS, law_rows
 from .decided import COUNTS, Group, groups
 from .many_neurons_runs import LOOKS, Start
 
@@ -115,21 +116,6 @@ def _orthogonal(found: list[Group], law: xr.Dataset) -> str:
     return markdown_table(header, rows)
 
 
-_LAWS = ("law", "over", "sizes", "free", "χ²", "a, b of a + b x, a x^b, a + b log x")
-
-
-def _fits(x: np.ndarray, three: np.ndarray) -> Iterator[tuple[str, ...]]:
-    """Rows of the laws of `statistics.compare_laws`, for three points and more."""
-    if len(x) < 3:
-        return
-    sigma = (three[:, 2] - three[:, 1]) / 3.92
-    for fit in statistics.compare_laws(x, three[:, 0], sigma).values():
-        a, b = fit.parameters
-        numbers = f"{a:.3g}, {b:.3g} ± {1.96 * fit.errors[1]:.2g}"
-        over = f"{x.min()} … {x.max()}"
-        yield fit.name, over, f"{len(x)}", "2", f"{fit.residual:.1f}", numbers
-
-
 def _laws(found: list[Group], law: xr.Dataset) -> str:
     own = [g for g in found if g.p in law.p.values and np.isfinite(g.rate).all()]
     p, rates = np.array([g.p for g in own]), np.array([g.rate for g in own])
@@ -137,7 +123,7 @@ def _laws(found: list[Group], law: xr.Dataset) -> str:
     off = (rates[:, 0] - expected) / (rates[:, 2] - rates[:, 1]) * 3.92
     over, chi = f"{p.min()} … {p.max()}", f"{np.sum(off**2):.1f}"
     first = ("prediction", over, f"{len(p)}", "0", chi, "—")
-    return markdown_table(_LAWS, [first, *_fits(p, rates)])
+    return markdown_table(LAWS, [first, *law_rows(p, rates)])
 
 
 def _correlated(found: list[Group]) -> str:
@@ -172,12 +158,12 @@ def _thresholds(found: list[Group]) -> str:
             (f"{n}", f"{d}", *shown, "{:.1f} [{:.1f}, {:.1f}]".format(*widths[-1]))
         )
     header = ("n", "d", "x, undecided failed", "x, undecided converged", "p")
-    laws = _fits(np.array([n for (n, *_), _ in pairs]), np.array(widths))
+    laws = law_rows(np.array([n for (n, *_), _ in pairs]), np.array(widths))
     return "\n".join(
         [
             markdown_table(header, rows),
             "Laws in n of that width, by its intervals.\n",
-            markdown_table(_LAWS, laws),
+            markdown_table(LAWS, laws),
         ]
     )
 

@@ -76,38 +76,34 @@ def test_stops_and_their_laws():
     np.testing.assert_allclose(exponents, [2, 1, 1], atol=0.05)
 
 
-def test_rates_are_those_over_orthogonal_inputs():
+def test_the_law_of_the_rate_is_found():
     n, rng, made = 64, np.random.default_rng(0), []
-    for d in (64, 128, 256, 1024, 4096):
-        for inputs, middle in (
-            ("orthogonal", 0.2),
-            ("sphere", 0.2 * (1 - 0.3 * n / d)),
-        ):
-            limits = middle * np.exp(0.02 * rng.normal(size=50))
-            made += [(inputs, n, d, 9, 1, 0, limit) for limit in limits]
-    made.append(("sphere", n, 8, 9, 1, 0, 0.1))
-    made = decided_runs(made)
-    (found,) = table.rates(made)
-    np.testing.assert_allclose(found.x, [1 / 64, 1 / 16, 1 / 4, 1 / 2, 1])
-    np.testing.assert_allclose(found.ratio, 1 - 0.3 * found.x, rtol=0.02)
-    row = table._rates(made).splitlines()[2].split("|")
-    b, k = (float(cell.split("±")[0]) for cell in row[4:6])
-    assert b == pytest.approx(0.3, abs=0.03) and k == pytest.approx(1, abs=0.2)
-    # The law that was put in fits, and the other does not.
-    assert float(row[8]) < 12 < float(row[7])
+    for d in (8, 16, 32, 64, 1024):
+        for limit in 0.1 * min(d / n, 1) ** 0.75 * np.exp(0.03 * rng.normal(size=50)):
+            made.append(("sphere", n, d, 9, 1, 0, limit))
+    lines = table._rates(decided_runs(made)).splitlines()[2:]
+    rows = {line.split("|")[2].strip(): line.split("|") for line in lines}
+    # What lies beyond d = n is not part of it.
+    assert rows["power"][3].strip() == "8 … 64"
+    assert float(rows["power"][7].split(",")[1].split("±")[0]) == pytest.approx(
+        0.75, abs=0.03
+    )
+    assert float(rows["power"][6]) < 10 < float(rows["logarithmic"][6])
 
 
 def test_config_spans_what_is_asked():
-    cells = command.Config(size="full").cells()
+    cells = command.Config(size="full", sizes=(64, 128)).cells()
     names = [cell.name for cell, _ in cells]
     assert len(set(names)) == len(names)
     for n in {cell.n for cell, _ in cells}:
         sizes = [c.d for c, _ in cells if c.n == n and c.inputs == "sphere"]
         # Beyond Assumption 2, and below where the flow can fit n examples.
         assert max(sizes) > runs.known_thresholds(n)["assumption"]
-        assert min(sizes) * max(c.p for c, _ in cells if c.n == n) < 1.5 * n
+        assert min(sizes) * max(c.p for c, _ in cells if c.n == n) < 2 * n
         orthogonal = [c.d for c, _ in cells if c.n == n and c.inputs == "orthogonal"]
         assert orthogonal == [d for d in sizes if d >= n]
+    with pytest.raises(ValueError, match="sizes must be 8"):
+        command.Config(sizes=(4,))
 
 
 @pytest.mark.slow
