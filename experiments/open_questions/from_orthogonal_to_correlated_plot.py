@@ -54,7 +54,9 @@ def _points(axis: Axes, x: np.ndarray, share: statistics.Proportion, name: str) 
 def _stops(axis: Axes, decided: xr.Dataset, data: xr.Dataset) -> None:
     found = stops(decided, data)
     for name, title in NAMES.items():
-        own = [stop for stop in found if stop.name == name]
+        own = [stop for stop in found if stop.name == name and stop.low > 0]
+        if not own:
+            continue
         n = np.array([stop.n for stop in own])
         three = [(stop.d, stop.low, stop.high) for stop in own]
         style = {"fmt": _MARKS[name], "color": _COLOURS[name], "label": title}

@@ -31,6 +31,12 @@ class Stop(NamedTuple):
     low: float
     high: float
 
+    def __str__(self) -> str:
+        """For tables: d with its interval, or the bound that is all that is known."""
+        if self.low <= 0:
+            return f"< {self.high:.4g}"
+        return f"{self.d:.4g} [{self.low:.4g}, {self.high:.4g}]"
+
 
 def stops(decided: xr.Dataset, data: xr.Dataset, generous: bool = False) -> list[Stop]:
     """By name and n. Undecided runs count as failed, or, `generous`, as converged."""
@@ -117,16 +123,15 @@ def _stops(found: list[Stop], generous: list[Stop]) -> str:
             if stop is None:
                 cells.append("—")
                 continue
-            text = f"{stop.d:.4g} [{stop.low:.4g}, {stop.high:.4g}]"
+            text = str(stop)
             known = known_thresholds(n).get(name)
             if known:
                 text += f" ({stop.d / known:.2f})"
             else:
-                other = kind[name, n]
-                text += f"; {other.d:.3g} [{other.low:.3g}, {other.high:.3g}]"
+                text += f"; {kind[name, n]}"
             cells.append(text)
         last = at.get(("zero", n))
-        gap = f"{at['assumption', n].d / last.d:.3g}" if last else "—"
+        gap = f"{at['assumption', n].d / last.d:.3g}" if last and last.d else "—"
         rows.append((*cells, gap))
     header = ("n", *NAMES.values(), "first over last")
     return markdown_table(header, rows)
@@ -135,9 +140,7 @@ def _stops(found: list[Stop], generous: list[Stop]) -> str:
 def _laws(found: list[Stop]) -> str:
     rows = []
     for name, title in NAMES.items():
-        own = [
-            s for s in found if s.name == name and np.isfinite([s.low, s.high]).all()
-        ]
+        own = [s for s in found if s.name == name and 0 < s.low < s.high < np.inf]
         if len(own) < 2:
             continue
         log_n, log_d = np.log([s.n for s in own]), np.log([s.d for s in own])

@@ -154,7 +154,7 @@ def test_decided_runs_against_plain_numpy():
 def test_many_neurons_from_config_to_figure(tmp_path, capsys, monkeypatch):
     tiny = dataclasses.replace(
         many_neurons.Config().sizes,
-        n=16,
+        n=50,
         widths=(16, 32),
         networks=8,
         law=32,
