@@ -39,6 +39,8 @@ phase-transition: $(READY)
 
 # All that is committed in results/ but the benchmarks: many hours. The long ones go on
 # where they were cut off.
+OPEN_QUESTIONS := conjecture teachers small_initialisation \
+	from_orthogonal_to_correlated many_neurons without_assumption_1
 KNOWN_RESULTS := early_alignment edge_of_stability saddle_to_saddle second_layer_collapse
 results: $(READY) $(DOCS_READY)
 	$(BIN)/python -m experiments.figures.phase_transition \
@@ -49,10 +51,8 @@ results: $(READY) $(DOCS_READY)
 	for name in teacher_student digits; do \
 		$(BIN)/python -m experiments.gallery.$$name || exit 1; done
 	$(BIN)/python -m experiments.theory_checks
-	$(BIN)/python -m experiments.open_questions.conjecture --size full
-	$(BIN)/python -m experiments.open_questions.small_initialisation --size full
-	$(BIN)/python -m experiments.open_questions.without_assumption_1 --size full
-	$(BIN)/python -m experiments.open_questions.teachers --size full
+	for name in $(OPEN_QUESTIONS); do \
+		$(BIN)/python -m experiments.open_questions.$$name --size full || exit 1; done
 	$(MAKE) figures SIZE=full
 	$(BIN)/python -m experiments.open_questions.linear_threshold --size full
 

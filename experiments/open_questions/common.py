@@ -1,14 +1,16 @@
 """What the open questions share: runs that are kept as they are made, and medians."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from scipy import stats
 
+from jaxflow import statistics
 from jaxflow.records import RecordFolder, open_folder, open_records
 
 from ..common.output import progress
@@ -81,3 +83,25 @@ def median_interval(
     # The k-th least and the k-th largest value.
     bounds = (values[k - 1], values[m - k]) if k >= 1 else (-np.inf, np.inf)
     return float(np.median(values)), float(bounds[0]), float(bounds[1])
+
+
+def bars(axis: Axes, x: np.ndarray, three: Any, **style: Any) -> None:
+    """Points with their intervals: `three` are values, low and high ends, (m, 3)."""
+    value, low, high = np.transpose(three)
+    axis.errorbar(x, value, [value - low, high - value], ms=4, capsize=2, lw=1, **style)
+
+
+# The columns of `law_rows`.
+LAWS = ("law", "over", "sizes", "free", "χ²", "a, b of a + b x, a x^b, a + b log x")
+
+
+def law_rows(x: np.ndarray, three: np.ndarray) -> Iterator[tuple[str, ...]]:
+    """Rows of the laws of `statistics.compare_laws`, for three points and more."""
+    if len(x) < 3:
+        return
+    sigma = (three[:, 2] - three[:, 1]) / 3.92
+    for fit in statistics.compare_laws(x, three[:, 0], sigma).values():
+        a, b = fit.parameters
+        numbers = f"{a:.3g}, {b:.3g} ± {1.96 * fit.errors[1]:.2g}"
+        over = f"{x.min()} … {x.max()}"
+        yield fit.name, over, f"{len(x)}", "2", f"{fit.residual:.1f}", numbers

@@ -1,0 +1,121 @@
+"""From orthogonal to correlated: at fixed n, what stops where as d falls?
+
+    python -m experiments.open_questions.from_orthogonal_to_correlated --size full
+
+n examples whose directions are uniform on the sphere of R^d, p by the width rule, d
+from far beyond n² down to n/16: up to where Assumption 2 holds (Lemma 3), up to where
+the lower bound of Lemma 6 says anything, up to where the flow reaches zero loss, and
+what becomes of μ_∞ in between.
+`docs/findings/from_orthogonal_to_correlated.md` says what comes out.
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Literal
+
+import jax
+import tyro
+from matplotlib import pyplot as plt
+
+import jaxflow
+
+from ..common.output import (
+    STYLE,
+    read_records,
+    write_config,
+    write_figure,
+    write_records,
+    write_text,
+)
+from ..common.protocols import EPSILON
+from .common import results
+from .decided import Cell, rows
+from .from_orthogonal_to_correlated_plot import draw
+from .from_orthogonal_to_correlated_runs import margins
+from .from_orthogonal_to_correlated_table import tables
+
+# d/n of the runs, from where none reaches zero loss up to orthogonal inputs in effect.
+_RATIOS = (1 / 16, 1 / 11, 1 / 8, 1 / 6, 1 / 4, 1 / 2, 1, 4, 64)
+_QUICK_RATIOS = (1 / 8, 1 / 2, 4)
+# d/n² beyond Assumption 2, and the steps of d about the thresholds of data sets.
+_BEYOND = 256
+_STEPS = (0.5, 0.7, 0.85, 1, 1.2, 1.5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """From orthogonal to correlated: rate and probability against n²/d."""
+
+    size: Literal["quick", "full"] = "quick"
+    """quick: two minutes. full: half an hour; goes on where it was cut off."""
+    sizes: tuple[int, ...] = ()
+    """n of the runs; by default 32 if quick, 64 if full. 128 takes twice as long."""
+    seed: int = 0
+    output: Path = Path("results")
+    redraw: bool = False
+    """Draw again from the records, without simulating."""
+
+    def __post_init__(self) -> None:
+        if any(n < 8 for n in self.sizes):
+            raise ValueError(f"sizes must be 8 at least, got {self.sizes}.")
+
+    @property
+    def full(self) -> bool:
+        return self.size == "full"
+
+    @property
+    def folder(self) -> Path:
+        return results(self.output, self.size) / "from_orthogonal_to_correlated"
+
+    def cells(self) -> list[tuple[Cell, int]]:
+        """Every size of the runs, and how many."""
+        # Where inputs are nearly orthogonal a run takes a tenth of a second.
+        count, more = (20, 40) if self.full else (8, 8)
+        cells = []
+        for n in sorted(set(self.sizes)) or ([64] if self.full else [32]):
+            p = jaxflow.width_rule(n, EPSILON)
+            ratios = _RATIOS if self.full else _QUICK_RATIOS
+            sizes = sorted({max(2, round(f * n)) for f in ratios} | {_BEYOND * n**2})
+            cells += [(Cell("sphere", n, d, p), count) for d in sizes if d < n]
+            for inputs in ("sphere", "orthogonal"):
+                cells += [(Cell(inputs, n, d, p), more) for d in sizes if d >= n]
+        return cells
+
+    def data(self) -> list[tuple[int, int]]:
+        """n and d of the data sets, about both thresholds."""
+        counts = (32, 64, 128) if self.full else (16, 32)
+        return [
+            (n, round(factor * scale))
+            for n in counts
+            for scale in (100 * n**2, 25 * n)
+            for factor in _STEPS
+        ]
+
+
+def main(config: Config) -> None:
+    jax.config.update("jax_enable_x64", True)
+    folder, runs = config.folder, config.folder / "runs"
+    if not config.redraw:
+        draws = 40 if config.full else 20
+        made = {
+            "decided": rows(runs / "decided", config.cells(), config.seed),
+            "margins": margins(runs / "margins", config.data(), draws, config.seed),
+        }
+        for name, each in made.items():
+            write_records(folder, each.reset_index("run", drop=True), f"{name}.nc")
+        module = "experiments.open_questions.from_orthogonal_to_correlated"
+        write_config(folder, config, module)
+    decided, data = (
+        read_records(folder, f"{each}.nc") for each in ("decided", "margins")
+    )
+    with plt.rc_context(STYLE):
+        figure = draw(decided, data)
+        write_figure(folder, figure, "from_orthogonal_to_correlated")
+    text = tables(decided, data)
+    write_text(folder, "table.md", text)
+    sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config))
