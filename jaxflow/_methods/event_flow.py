@@ -82,6 +82,9 @@ _FLOOR = 8
 # An event is met where its number is zero to this share of the tolerance, or to so many
 # roundings. The last attempts are short, so that being exact costs one attempt or two.
 _MET, _MET_ROUNDINGS = 1e-6, 64
+# The logarithm of L is known to so many roundings of what r is the difference of, over
+# ‖r‖.
+_LOSS_ROUNDINGS = 8
 # Where an event is met and all kinks of the neuron lie so close to zero, in units of
 # the tolerance, it has reached the origin.
 _ORIGIN = 0.1
@@ -309,9 +312,11 @@ class _Stepper(AbstractStepper):
         integrals, a, error = self.smooth(state, length)
         point = self.look(integrals, a, state.sides)
         numbers = self.numbers(integrals, a, state.sides, point)
-        margins = self.margins(point)
+        blur = self.blur(integrals, a, state.sides, point)
+        margins = self.margins(point, blur)
+        before = self.margins(state.point, blur)
         low, where, dip = self.first_event(
-            state, numbers, margins, integrals, a, point, length
+            state, numbers, (before, margins), integrals, a, point, length
         )
         rising = self.rises(state.point, point, integrals, a, state.sides)
         sound = jnp.isfinite(error) & jnp.isfinite(low)
@@ -562,9 +567,19 @@ class _Stepper(AbstractStepper):
         watched = self.kinks.used[None, :] & self.alive[:, None]
         return jnp.where(watched, found, 1)
 
-    def margins(self, point: Point) -> list[Scalar]:
+    def blur(self, integrals: Pairs, a: Neurons, sides: Sides, point: Point) -> Scalar:
+        """How many times less the logarithm of L is known than an event is located:
+        late in a run r is a small difference of large numbers. 1 at least."""
+        terms = self.terms(integrals, a, sides)
+        size = jnp.linalg.norm(point.residuals)
+        rounding = _LOSS_ROUNDINGS * jnp.finfo(a.dtype).eps * jnp.linalg.norm(terms)
+        return jnp.maximum(1, rounding / (jnp.where(size > 0, size, 1) * self.met))
+
+    def margins(self, point: Point, blur: Scalar) -> list[Scalar]:
+        """Of the stops, in such units that they are met where they are `met`."""
         loss, curvature = self.problem.loss(point.residuals), self.curvature(point)
-        return [stop.margin(self.problem, loss, curvature) for stop in self.stops]
+        margins = [stop.margin(self.problem, loss, curvature) for stop in self.stops]
+        return [margin / blur for margin in margins]
 
     def curvature(self, point: Point) -> Scalar:
         """μ = p‖∇L‖²/L: the velocity is −p∇L, so p‖∇L‖² is its ‖·‖²/p."""
@@ -584,7 +599,7 @@ class _Stepper(AbstractStepper):
         self,
         state: _State,
         numbers: Pairs,
-        margins: list[Scalar],
+        margins: tuple[list[Scalar], list[Scalar]],
         integrals: Pairs,
         a: Neurons,
         point: Point,
@@ -611,7 +626,7 @@ class _Stepper(AbstractStepper):
         share = jnp.min(jnp.where(passed, zeros, 1))
         low = jnp.min(numbers)
         least_dip = jnp.min(jnp.where(depths < -self.met, dips, 1))
-        for before_, after in zip(self.margins(state.point), margins, strict=True):
+        for before_, after in zip(*margins, strict=True):
             line = before_ / jnp.where(before_ == after, 1, before_ - after)
             crossed = after < -self.met
             share = jnp.where(crossed, jnp.minimum(share, jnp.clip(line, 0, 1)), share)

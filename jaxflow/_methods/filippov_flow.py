@@ -154,7 +154,7 @@ class FilippovFlow(AbstractMethod):
 
 
 class _State(eqx.Module):
-    """`overshoots` counts the steps that were made again to locate a stop. `rests`:
+    """`overshoots` counts the steps that were made again at the end of a run. `rests`:
     whether nothing moves any more."""
 
     place: Place
@@ -214,7 +214,7 @@ class _Stepper(AbstractStepper):
         wanted = jnp.minimum(state.next_step, longest)
         step, lands = towards(wanted, mark - place.time)
         # What is recorded, and where the run ends, lies on its kinks to rounding.
-        last = lands | (state.overshoots > 0)
+        last = lands | (state.overshoots > 0) | state.rests
         new, error, crowded = self.scheme.step(place, step, state.steps, last)
         # No rounding between a recorded time and the clock.
         new = eqx.tree_at(lambda p: p.time, new, jnp.where(lands, mark, new.time))
@@ -224,7 +224,10 @@ class _Stepper(AbstractStepper):
         within &= ~crowded
         factor = jnp.where(crowded, jnp.minimum(factor, _LESS), factor)
         index, fraction = self._stop(place, new)
-        overshot = within & (index >= 0) & (fraction < 1)
+        spent = exhausted(new.residuals, new.sums)
+        # Where the run turns out to end without having been told to, the step is made
+        # again so that it does lie on its kinks.
+        overshot = within & ((index >= 0) | spent) & ((fraction < 1) | ~last)
         overshot &= state.overshoots < _LOCATING
         accepted = within & ~overshot
         following = step * jnp.where(overshot, fraction, factor)
@@ -239,7 +242,7 @@ class _Stepper(AbstractStepper):
         vanished = ~accepted & (following * moves <= jnp.finfo(step.dtype).eps)
         vanished |= ~accepted & (place.time + following == place.time)
         outcome = jnp.where(accepted & (index >= 0), index, GOING_ON)
-        spent = accepted & (outcome == GOING_ON) & exhausted(new.residuals, new.sums)
+        spent &= accepted & (outcome == GOING_ON)
         outcome = jnp.where(spent, EXHAUSTED, outcome)
         place = jax.tree.map(
             lambda after, before: jnp.where(accepted, after, before), new, place

@@ -103,7 +103,8 @@ def test_methods_declare_what_they_report():
         progress=False,
     )
     declared = set(jaxflow.FilippovFlow.statistics)
-    assert declared == set(jaxflow.GradientFlow.statistics)
+    # The flow that chooses its method may be any of them.
+    assert declared < set(jaxflow.GradientFlow.statistics)
     assert declared <= set(runs.data_vars)
     flow, descent = runs.sel(dynamics="flow"), runs.sel(dynamics="descent")
     assert np.isfinite(flow.estimated_error) and np.isnan(descent.estimated_error)

@@ -435,3 +435,23 @@ def test_a_neuron_that_comes_to_the_origin_goes_straight_on_or_is_held():
         held.append(bool(np.any(np.asarray(run.observables["squares"]) < 1e-18)))
     assert any(held) and not all(held)
     assert sum(agreed) >= 0.8 * len(agreed)
+
+
+@pytest.mark.parametrize("share", [1e-12, 1e-20])
+def test_a_loss_that_is_hardly_known_any_more_is_located(share):
+    """There r is a small difference of large numbers, and L jumps about the level by
+    more than an event is located to."""
+    data, network = jaxflow.sample_problem(
+        jax.random.key(0), n=6, d=8, p=8, inputs="sphere", dtype=jnp.float64
+    )
+    run = jaxflow.simulate(
+        data,
+        network,
+        jaxflow.EventFlow(1e-8),
+        times=[0.0, 3000.0],
+        stop=jaxflow.LossFallen(share),
+        observe={},
+    )
+    assert run.result == jaxflow.Results.loss_below
+    assert int(run.stats["steps"]) < 1000
+    assert_allclose(run.final_loss, share * run.loss[0], rtol=1e-4)

@@ -266,7 +266,7 @@ def test_dense_and_gram_give_the_same_trajectory():
 def test_without_forming_the_gram_matrix(monkeypatch):
     arrays, method = correlated(n=24, d=6, p=4), jaxflow.FilippovFlow(1e-4)
     looked_up = _run(arrays, method, [2.0, 5.0], observe={})
-    monkeypatch.setattr(interactions, "_LARGEST_GRAM", 0)
+    monkeypatch.setattr(interactions, "_CACHED_GRAM", 0)
     # Another static argument, so that nothing compiled before is used again.
     method = jaxflow.FilippovFlow(1e-4, max_steps=99_999)
     computed = _run(arrays, method, [2.0, 5.0], observe={})
@@ -558,3 +558,26 @@ def test_indices_are_those_of_a_plain_search(n, share):
             row[: len(found)] = found
         indices = coupled_multipliers._indices(jnp.array(chosen), first, count)
         assert_array_equal(indices, expected)
+
+
+@pytest.mark.slow
+def test_a_run_that_a_stop_ends_lies_on_its_kinks():
+    """So that the tangent kernel knows its slides."""
+    for seed in range(3):
+        data, network = jaxflow.sample_problem(
+            jax.random.key(seed), n=90, d=10, p=8, inputs="sphere", dtype=jnp.float64
+        )
+        run = jaxflow.simulate(
+            data,
+            network,
+            jaxflow.FilippovFlow(1e-3),
+            times=[3000.0],
+            stop=jaxflow.Stationary(1e-4),
+            observe={},
+        )
+        assert run.result == jaxflow.Results.stationary
+        w, x = np.asarray(run.final.w), np.asarray(data.inputs.x)
+        sizes = np.linalg.norm(w, axis=1)[:, None] * np.linalg.norm(x, axis=1)
+        heights = np.abs(w @ x.T) / sizes
+        assert np.any(heights < 1e-12)
+        assert not np.any((heights >= 1e-12) & (heights < 1e-7))
