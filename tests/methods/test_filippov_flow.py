@@ -576,7 +576,7 @@ def test_a_run_that_a_stop_ends_lies_on_its_kinks():
             observe={},
         )
         assert run.result == jaxflow.Results.stationary
-        w, x = np.asarray(run.final.w), np.asarray(data.inputs.x)
+        w, x = np.asarray(run.final.w), np.asarray(data.x)
         sizes = np.linalg.norm(w, axis=1)[:, None] * np.linalg.norm(x, axis=1)
         heights = np.abs(w @ x.T) / sizes
         assert np.any(heights < 1e-12)
