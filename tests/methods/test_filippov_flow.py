@@ -300,7 +300,7 @@ def test_float32():
 @pytest.mark.slow
 def test_vmap_is_close_to_a_loop():
     batch = [correlated(seed=seed) for seed in range(3)]
-    times = jnp.array([2.0, 5.0])
+    times = jnp.array([1.0, 5.0])
 
     @jax.vmap
     def together(x, y, w, a):
@@ -317,10 +317,9 @@ def test_vmap_is_close_to_a_loop():
     for index, arrays in enumerate(batch):
         alone = _run(arrays, jaxflow.FilippovFlow(1e-4), times, observe={})
         # Rounding decides which way a pair goes that grazes its kink, and with it how
-        # many steps are rejected there: 10 of 383 here, and by 2.0 the losses still
-        # agree to 12 digits.
+        # many steps are rejected there. Until the first such pair the two are alike.
         assert_allclose(steps[index], alone.stats["steps"], rtol=0.05)
-        assert_allclose(losses[index][0], alone.loss[0], rtol=1e-5)
+        assert_allclose(losses[index][0], alone.loss[0], rtol=1e-10)
         # Grown along the trajectory; still far below its error.
         assert_allclose(losses[index], alone.loss, rtol=1e-4)
 
