@@ -22,6 +22,7 @@ import jaxflow
 from jaxflow.theory import time_scale
 
 from . import _run
+from ._contenders import float64
 from ._timing import Contender, race
 
 
@@ -164,7 +165,7 @@ def _errors(parameters: Parameters, n: int, seed: int) -> list[list[Any]]:
 
 
 def _late(n: int, rtol: float, seed: int) -> list[Any]:
-    with jax.enable_x64(True):
+    with float64():
         data, network = jaxflow.sample_problem(
             jax.random.key(seed), n=n, d=n, init=jaxflow.CoveredInitialisation()
         )

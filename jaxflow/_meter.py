@@ -1,5 +1,6 @@
 """How far a lone run has got, told from within its compiled program."""
 
+import contextlib
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -76,8 +77,7 @@ def with_progress(
     """run(meter) of a run up to the flow time `end`, of which `target` is told, see
     `Reporter`; run(None) where there is nobody to tell. What `target` raises ends the
     run and is raised here."""
-    reporter = Reporter(target, end, end, "of flow time")
-    try:
+    with contextlib.closing(Reporter(target, end, end, "of flow time")) as reporter:
         if not reporter.told:
             return run(None)
         listener, number = _Listener(reporter, end), next(_NUMBERS)
@@ -94,5 +94,3 @@ def with_progress(
             del _LISTENERS[number]
         reporter.reach(float(result.final_time))
         return result
-    finally:
-        reporter.close()

@@ -85,6 +85,15 @@ class _Kinks(eqx.Module):
     opposite: Float[Array, "p S"]
     squares: Float[Array, "p S"]
 
+    @property
+    def jump(self) -> Float[Array, "p S"]:
+        """The own push s of each kink."""
+        return self.gain * self.squares
+
+    @property
+    def attracts(self) -> Bool[Array, "p S"]:
+        return self.present & (self.jump < 0)
+
 
 def coupled_masks(
     interactions: Interactions,
@@ -264,8 +273,7 @@ def _solve(
     """λ of each kink, which slide, the residual, by how much λ has moved, and the
     doubt. `shares`: parts of the slots, in sixteenths, that are taken where they are
     enough."""
-    z, jump = kinks.z, kinks.gain * kinks.squares
-    attracts = kinks.present & (jump < 0)
+    z, jump, attracts = kinks.z, kinks.jump, kinks.attracts
     largest = jnp.max(jnp.abs(jump), axis=1, keepdims=True)
     # Those that slid in the step before start from there.
     own = kinks.velocity - kinks.squares * (kinks.pushed + kinks.opposite)
@@ -352,8 +360,7 @@ def _iterate(
     # Row sums of |cosines|, of kinks that are present.
     lengths = _inverse_roots(kinks)
     rows = jnp.maximum(jnp.einsum("jab,jb->ja", jnp.abs(inner), lengths) * lengths, 1)
-    z, jump = kinks.z, kinks.gain * kinks.squares
-    attracts = kinks.present & (jump < 0)
+    z, jump, attracts = kinks.z, kinks.jump, kinks.attracts
     pull = jnp.where(attracts, -jump, 0)
     # What the diagonal matrix has more than K.
     extra = pull * (rows - 1)

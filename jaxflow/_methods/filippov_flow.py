@@ -23,6 +23,7 @@ from .._types import Declared, Neurons, Number, Pairs, Scalar, Weights
 from .base import AbstractMethod, Recorder, Trajectory
 from .ends import UNCHANGED, at_rest, exhausted, rising
 from .filippov_scheme import Place, Scheme
+from .interactions import forms_gram
 from .loop import (
     EXHAUSTED,
     GOING_ON,
@@ -120,8 +121,11 @@ class FilippovFlow(AbstractMethod):
 
     def working_numbers(self, inputs: AbstractInputs, pairs: int) -> int:
         n = inputs.num_examples
-        coupled = pairs // n * min(self.sliding_candidates, n) ** 2
-        return 45 * pairs + 3 * coupled + n * (n + MOST_MODES)
+        slots = min(self.sliding_candidates, n)
+        kinks = pairs // n * slots
+        # K, or the coordinates of the inputs of these kinks.
+        inner = n * n if forms_gram(inputs) else kinks * inputs.num_coordinates
+        return 45 * pairs + 3 * kinks * slots + inner + 2 * n * MOST_MODES
 
     def run(
         self,

@@ -29,6 +29,14 @@ _UNRESOLVED = 2
 _MARKS, _BLOCK = 8, 256
 
 
+def forms_gram(inputs: AbstractInputs) -> bool:
+    """Whether K is formed."""
+    n, d = inputs.num_examples, inputs.num_coordinates
+    if not isinstance(inputs, DenseInputs) or n <= _CACHED_GRAM:
+        return True
+    return d > _FEW_COORDINATES and n <= _LARGEST_GRAM
+
+
 class Interactions(eqx.Module):
     """K_ik = x_i·x_k, as far as it is needed: formed, or by inner products. And which
     examples are collinear, which share one kink: x_k = c_k (the first of them).
@@ -47,11 +55,8 @@ class Interactions(eqx.Module):
     following: Int[Array, " n"]
 
     def __init__(self, inputs: AbstractInputs):
-        n = inputs.num_examples
-        formed = not isinstance(inputs, DenseInputs) or n <= _CACHED_GRAM
-        formed |= inputs.num_coordinates > _FEW_COORDINATES and n <= _LARGEST_GRAM
         self.inputs = inputs
-        self.gram = inputs.gram() if formed else None
+        self.gram = inputs.gram() if forms_gram(inputs) else None
         self.squares = inputs.norms**2
         self.first, self.ratios, self.following = self._directions()
 
