@@ -533,7 +533,8 @@ class _Stepper(AbstractStepper):
         change = (product(point.a_velocity, on) + product(a, off)) / self.problem.p
         r = jnp.linalg.norm(point.residuals)
         tiny = jnp.finfo(r.dtype).tiny
-        fit = jnp.linalg.norm(change) / jnp.maximum(r, tiny)
+        # Squares of what is as large as r² may be beyond float32.
+        fit = jnp.linalg.norm(change / jnp.maximum(r, tiny))
         return 1 / jnp.maximum(jnp.maximum(rate, fit), tiny)
 
     # -------------------------------------------------------------------- events

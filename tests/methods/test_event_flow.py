@@ -455,3 +455,24 @@ def test_a_loss_that_is_hardly_known_any_more_is_located(share):
     assert run.result == jaxflow.Results.loss_below
     assert int(run.stats["steps"]) < 1000
     assert_allclose(run.final_loss, share * run.loss[0], rtol=1e-4)
+
+
+def test_float32_at_huge_scales():
+    """(w, a, y, t) → (s w, s a, s² y, t/s²) maps trajectories to trajectories."""
+    data, network = jaxflow.sample_problem(
+        jax.random.key(0), n=5, d=8, p=6, inputs="sphere", dtype=jnp.float32
+    )
+    found = []
+    for scale in (1.0, 1e4, 1e8):
+        run = jaxflow.simulate(
+            jaxflow.Dataset(data.inputs, scale**2 * data.targets),
+            jaxflow.Network(scale * network.w, scale * network.a),
+            jaxflow.EventFlow(1e-6),
+            times=[0.0, 3000 / scale**2],
+            stop=jaxflow.LossFallen(1e-3),
+            observe={},
+        )
+        assert run.result == jaxflow.Results.loss_below
+        assert int(run.stats["steps"]) < 200
+        found.append(float(run.final_time) * scale**2)
+    assert_allclose(found, found[0], rtol=1e-4)
