@@ -1,19 +1,32 @@
-"""What the open questions share: runs that are kept as they are made, and medians."""
+"""What the open questions share: a config, runs that are kept as they are made, what is
+written of them, and medians."""
 
+import dataclasses
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
+from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from scipy import stats
 
+import jaxflow
 from jaxflow import statistics
 from jaxflow.records import RecordFolder, open_folder, open_records
 
-from ..common.output import progress
+from ..common.output import (
+    STYLE,
+    progress,
+    write_config,
+    write_figure,
+    write_records,
+    write_text,
+)
 
 # Light to dark, so that they differ in grey too.
 BLUES = ("#a6c8e4", "#6aa3cf", "#2f78b3", "#124f8c", "#06264d")
@@ -23,9 +36,52 @@ ORANGE, GREY = "#d9730d", "#8a8a8a"
 _SECONDS = 10.0
 
 
-def results(output: Path, size: str) -> Path:
-    """The folder of the open questions; what is made quickly is not kept in git."""
-    return output / ("open_questions" if size == "full" else "quick/open_questions")
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """What every open question is asked with."""
+
+    size: Literal["quick", "full"] = "quick"
+    """quick: two minutes. full: from ten minutes to hours; goes on where it was cut
+    off."""
+    seed: int = 0
+    output: Path = Path("results")
+    redraw: bool = False
+    """Draw again from the records, without simulating."""
+
+    # The name of the module, and that of its folder and figure where it is another.
+    module: ClassVar[str]
+    name: ClassVar[str] = ""
+
+    @property
+    def full(self) -> bool:
+        return self.size == "full"
+
+    @property
+    def folder(self) -> Path:
+        """What is made quickly is not kept in git."""
+        questions = "open_questions" if self.full else "quick/open_questions"
+        return self.output / questions / (self.name or self.module)
+
+    def write(self, **records: xr.Dataset) -> None:
+        """The records by the names of their files, and the config that made them."""
+        for name, rows in records.items():
+            kept = rows.reset_index("run", drop=True) if "run" in rows.indexes else rows
+            write_records(self.folder, kept, f"{name}.nc")
+        module = f"experiments.open_questions.{self.module}"
+        write_config(self.folder, self, module)
+
+    def publish(self, draw: Callable[[], Figure], text: str) -> None:
+        """The figure and table.md, which is printed too."""
+        with plt.rc_context(STYLE):
+            write_figure(self.folder, draw(), self.folder.name)
+        write_text(self.folder, "table.md", text)
+        sys.stdout.write(text)
+
+
+def check_networks(networks: int | None) -> None:
+    """A median has an interval from so many on."""
+    if networks is not None and networks < 8:
+        raise ValueError(f"networks must be 8 at least, got {networks}.")
 
 
 def keep(
@@ -58,6 +114,62 @@ def keep(
     return rows.set_index(run="id").sel(run=list(names))
 
 
+def keep_cells(
+    folder: Path,
+    config: Mapping[str, Any],
+    cells: Sequence[Any],
+    seeds: int,
+    run: Callable[[str], Mapping[str, Any]],
+) -> xr.Dataset:
+    """The rows of so many runs of each cell, a NamedTuple whose fields they have too.
+    A run is named by the fields and its number, with a / between them."""
+    made = [(cell, k) for k in range(seeds) for cell in cells]
+    names = ["/".join(map(str, (*cell, k))) for cell, k in made]
+    rows = keep(folder, config, names, run)
+    for field in cells[0]._fields:
+        rows[field] = "run", [getattr(cell, field) for cell, _ in made]
+    return rows
+
+
+def grouped(
+    records: xr.Dataset, fields: Sequence[str]
+) -> list[tuple[tuple[Any, ...], xr.Dataset]]:
+    """The runs of each value of these fields, in the order of their first runs."""
+    rows: dict[tuple[Any, ...], list[int]] = {}
+    columns = (records[field].values.tolist() for field in fields)
+    for index, name in enumerate(zip(*columns, strict=True)):
+        rows.setdefault(name, []).append(index)
+    return [(name, records.isel(run=own)) for name, own in rows.items()]
+
+
+class Ended(NamedTuple):
+    """How a run ended; undecided if neither."""
+
+    zero: bool
+    rest: bool
+
+
+def ended(sol: jaxflow.Solution) -> Ended:
+    """Whether a run reached zero loss, and whether it is at rest above it. In float64
+    residuals that are rounding are as near to zero as they come."""
+    results = jaxflow.Results
+    return Ended(
+        zero=sol.result in (results.loss_below, results.exhausted),
+        rest=sol.result in (results.stationary, results.dead, results.at_origin),
+    )
+
+
+def fall_time(times: np.ndarray, loss: np.ndarray, level: float) -> float:
+    """When L first fell to `level`, on a straight line in log L between looks, of which
+    the first lies above it; ∞ where it did not."""
+    below = np.flatnonzero(loss <= level)
+    if not below.size:
+        return np.inf
+    last, first = int(below[0]), int(below[0]) - 1
+    logs = np.log(loss[[last, first]])
+    return float(np.interp(np.log(level), logs, times[[last, first]]))
+
+
 def _write(records: RecordFolder, made: dict[str, Mapping[str, Any]]) -> None:
     if not made:
         return
@@ -88,7 +200,8 @@ def median_interval(
 def bars(axis: Axes, x: np.ndarray, three: Any, **style: Any) -> None:
     """Points with their intervals: `three` are values, low and high ends, (m, 3)."""
     value, low, high = np.transpose(three)
-    axis.errorbar(x, value, [value - low, high - value], ms=4, capsize=2, lw=1, **style)
+    usual = {"ms": 4, "capsize": 2, "lw": 1}
+    axis.errorbar(x, value, [value - low, high - value], **usual | style)
 
 
 # The columns of `law_rows`.

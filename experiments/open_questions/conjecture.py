@@ -10,25 +10,14 @@ says what comes out.
 """
 
 import dataclasses
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Literal
 
 import jax
 import tyro
 import xarray as xr
-from matplotlib import pyplot as plt
 
-from ..common.output import (
-    STYLE,
-    read_records,
-    write_config,
-    write_figure,
-    write_records,
-    write_text,
-)
-from .common import results
+from ..common.output import read_records
+from .common import Question
 from .conjecture_plot import draw
 from .conjecture_runs import FOLLOWED, SETTLED, Cell, cell, predicted, simulated
 from .conjecture_table import tables
@@ -44,11 +33,12 @@ _FAR = (100, 1000, 10**4, 10**5, 10**6, 10**9, 10**12)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Question):
     """Conjecture 1: √n μ_∞ against n and p."""
 
-    size: Literal["quick", "full"] = "quick"
-    """quick: two minutes. full: hours; goes on where it was cut off."""
+    module = "conjecture"
+    name = "conjecture_1"
+
     sizes: tuple[int, ...] = ()
     """n, of those that `size` has; by default all of them."""
     c: tuple[float, ...] = ()
@@ -57,13 +47,9 @@ class Config:
     """The fixed p."""
     networks: tuple[int, ...] = ()
     """How many for each of `sizes`; by default what `size` says."""
-    seed: int = 0
-    output: Path = Path("results")
-    redraw: bool = False
-    """Draw again from the records, without simulating."""
 
     def __post_init__(self) -> None:
-        known = _FULL if self.size == "full" else _QUICK
+        known = _FULL if self.full else _QUICK
         if unknown := set(self.sizes) - set(known):
             raise ValueError(
                 f"sizes must be among {sorted(known)}, got {sorted(unknown)}."
@@ -80,17 +66,13 @@ class Config:
 
     @property
     def rules(self) -> list[str]:
-        default = (1, 1.5, 2, 4, 8) if self.size == "full" else (1, 2)
+        default = (1, 1.5, 2, 4, 8) if self.full else (1, 2)
         return [f"c = {c:g}" for c in self.c or default] + [f"p = {self.width}"]
-
-    @property
-    def folder(self) -> Path:
-        return results(self.output, self.size) / "conjecture_1"
 
     @property
     def counts(self) -> dict[int, int]:
         """n, and how many networks."""
-        known = _FULL if self.size == "full" else _QUICK
+        known = _FULL if self.full else _QUICK
         sizes = self.sizes or tuple(known)
         networks = self.networks or tuple(known[n] for n in sizes)
         return dict(sorted(zip(sizes, networks, strict=True)))
@@ -106,7 +88,7 @@ class Config:
                 fewer = round(networks * min(1, 2 / c)) if n >= 10_000 else networks
                 least = 100 if n == 10_000 else 10
                 yield cell(n, rule), max(fewer, min(networks, least))
-            if n <= 1000 and self.size == "full":
+            if n <= 1000 and self.full:
                 for rule in ("c = 1", "c = 2"):
                     if rule in self.rules:
                         yield cell(n, rule, "orthonormal"), networks
@@ -114,14 +96,14 @@ class Config:
     def followed(self) -> list[tuple[Cell, int]]:
         """The paper's width rule, for what the paper measured."""
         sizes = {1000: 20, 2000: 20}
-        if self.size == "full":
+        if self.full:
             sizes = {100: 200, 1000: 200, 2000: 200, 10_000: 50}
         most = max(self.counts.values())
         return [(cell(n, "c = 1"), min(count, most)) for n, count in sizes.items()]
 
     def far(self) -> list[Cell]:
         widths = [rule for rule in self.rules if rule.startswith("c")]
-        far = _FAR if self.size == "full" else _FAR[:3:2]
+        far = _FAR if self.full else _FAR[:3:2]
         cells = [cell(n, rule) for rule in widths for n in far]
         cells += [each for each, _ in self.followed()]
         cells += [each for each, _ in self.cells()]
@@ -130,7 +112,7 @@ class Config:
 
 
 def simulate(config: Config) -> dict[str, xr.Dataset]:
-    networks = 300 if config.size == "full" else 60
+    networks = 300 if config.full else 60
     folder = config.folder
     return {
         "settled": simulated(
@@ -145,18 +127,11 @@ def simulate(config: Config) -> dict[str, xr.Dataset]:
 
 def main(config: Config) -> None:
     jax.config.update("jax_enable_x64", True)
-    folder = config.folder
     if not config.redraw:
-        for name, made in simulate(config).items():
-            write_records(folder, made.reset_index("run", drop=True), f"{name}.nc")
-        write_config(folder, config, "experiments.open_questions.conjecture")
+        config.write(**simulate(config))
     names = ("settled", "followed", "predicted")
-    records = {name: read_records(folder, f"{name}.nc") for name in names}
-    with plt.rc_context(STYLE):
-        write_figure(folder, draw(**records), "conjecture_1")
-    text = tables(**records)
-    write_text(folder, "table.md", text)
-    sys.stdout.write(text)
+    records = {name: read_records(config.folder, f"{name}.nc") for name in names}
+    config.publish(lambda: draw(**records), tables(**records))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import xarray as xr
 from jaxflow import statistics, theory
 
 from ..common.output import markdown_table
-from .common import median_interval
+from .common import grouped, median_interval
 from .conjecture_runs import HORIZONS, QUANTILES, width
 
 MIDDLE = QUANTILES.index(0.5)
@@ -32,18 +32,10 @@ class Group(NamedTuple):
 
 def groups(settled: xr.Dataset) -> Iterator[Group]:
     """In the order of inputs, rule and n."""
-    names = zip(
-        settled.inputs.values.tolist(),
-        settled.rule.values.tolist(),
-        settled.n.values.tolist(),
-        strict=True,
-    )
-    rows: dict[tuple[str, str, int], list[int]] = {}
-    for k, name in enumerate(names):
-        rows.setdefault(name, []).append(k)
     order = lambda name: (name[0] != "orthogonal", name[1][0], _number(name[1]))
-    for inputs, rule, n in sorted(rows, key=lambda name: (*order(name), name[2])):
-        runs = settled.isel(run=rows[inputs, rule, n])
+    found = dict(grouped(settled, ("inputs", "rule", "n")))
+    for inputs, rule, n in sorted(found, key=lambda name: (*order(name), name[2])):
+        runs = found[inputs, rule, n]
         values = np.sqrt(n) * runs.limit.values
         median = median_interval(values)
         yield Group(n, int(runs.p.values[0]), rule, inputs, runs, values, *median)

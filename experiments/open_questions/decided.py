@@ -17,7 +17,7 @@ import jaxflow
 from jaxflow import statistics, theory
 
 from ..common.protocols import last_time, protocol
-from .common import keep, median_interval
+from .common import ended, fall_time, grouped, keep, median_interval
 
 # No run is longer, in units of t_∞.
 LAST = 16.0
@@ -26,13 +26,6 @@ _LOOKS = 40
 # When a loss has fallen to this share of L(0) is told too.
 FITTED = 0.01
 _TOLERANCE = 1e-8
-# In float64 residuals that are rounding are as near to zero as they come.
-_AT_ZERO = (jaxflow.Results.loss_below, jaxflow.Results.exhausted)
-_AT_REST = (
-    jaxflow.Results.stationary,
-    jaxflow.Results.dead,
-    jaxflow.Results.at_origin,
-)
 
 
 class Cell(NamedTuple):
@@ -95,31 +88,19 @@ def decided(
     loss = np.asarray(sol.loss)
     last = int(np.flatnonzero(np.isfinite(loss))[-1])
     seen = {name: np.asarray(values) for name, values in sol.observables.items()}
-    ended = lambda results: int(any(bool(sol.result == each) for each in results))
+    zero, rest = ended(sol)
     return {
         "n": n,
         "d": d,
         "p": p,
-        "zero": ended(_AT_ZERO),
-        "rest": ended(_AT_REST),
+        "zero": int(zero),
+        "rest": int(rest),
         "covered": int(seen["covered"][0]),
         "end": float(sol.final_time) / unit,
-        "fitted": fall_time(times[: last + 1], loss[: last + 1], FITTED),
+        "fitted": fall_time(times[: last + 1], loss[: last + 1], FITTED * loss[0]),
         "limit": float(seen["limit"][last]),
         "largest": float(seen["largest"][last]),
     }
-
-
-def fall_time(times: np.ndarray, loss: np.ndarray, share: float) -> float:
-    """When L fell to this share of L(0), on a straight line in log L between looks; ∞
-    where it did not."""
-    level = np.log(share * loss[0])
-    below = np.flatnonzero(np.log(loss) <= level)
-    if not below.size:
-        return np.inf
-    k = int(below[0])
-    logs = np.log(loss[[k, k - 1]])
-    return float(np.interp(level, logs, times[[k, k - 1]]))
 
 
 _OBSERVED: dict[str, jaxflow.Observable] = {
@@ -177,8 +158,5 @@ COUNTS = ["runs", "zero loss", "at rest, undecided"]
 def groups(rows: xr.Dataset, inputs: str) -> list[Group]:
     """The runs on these inputs, by n, d and p."""
     own = rows.isel(run=rows.inputs.values == inputs)
-    sizes = np.stack([own[name].values for name in ("n", "d", "p")], axis=1)
-    return [
-        Group(n, d, p, own.isel(run=(sizes == (n, d, p)).all(axis=1)))
-        for n, d, p in np.unique(sizes, axis=0).tolist()
-    ]
+    sizes = sorted(grouped(own, ("n", "d", "p")), key=lambda group: group[0])
+    return [Group._make((*size, runs)) for size, runs in sizes]

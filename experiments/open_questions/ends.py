@@ -20,6 +20,7 @@ from scipy.optimize import linprog
 import jaxflow
 
 from ..common.protocols import TOLERANCE, ZERO, last_time
+from .common import ended
 
 # A run looks at its loss so often while t doubles, first at t_∞/4.
 _LOOKS, _FIRST = 2, 0.25
@@ -32,6 +33,14 @@ KINK = 1e-7
 # The programme holds its conditions to 1e-7 only: an interpolator has left no more than
 # this of the largest label, and this of the largest residual.
 _FITTED, _LEFT = 3e-7, 1e-2
+
+
+def check_runs(seeds: int | None, last: float | None) -> None:
+    """Raises a ValueError for numbers of runs, and last times, that say nothing."""
+    if seeds is not None and seeds < 2:
+        raise ValueError(f"seeds must be 2 at least, got {seeds}.")
+    if last is not None and not 1 <= last <= 1024:
+        raise ValueError(f"last must lie from 1 to 1024 t_∞, got {last}.")
 
 
 def looks(last: float) -> np.ndarray:
@@ -58,20 +67,18 @@ def run_to_its_end(
         times=np.append(0.0, looks(last)) * unit,
         stop=(jaxflow.LossFallen(ZERO), jaxflow.Stationary(_STATIONARY)),
     )
-    results = jaxflow.Results
-    zero = sol.result in (results.loss_below, results.exhausted)
-    stuck = sol.result in (results.stationary, results.dead, results.at_origin)
+    zero, stuck = ended(sol)
     losses = np.asarray(sol.loss, float)
     x, y = np.asarray(data.x), np.asarray(data.y)
     w, a = np.asarray(sol.final.w), np.asarray(sol.final.a)
     slope = float(network.negative_slope or 0.0)
     row = {
-        "zero": bool(zero),
-        "stuck": bool(stuck),
+        "zero": zero,
+        "stuck": stuck,
         "end": float(sol.final_time) / unit,
         "rest": float(sol.final_loss / losses[0]),
         "losses": losses[1:] / losses[0],
-        "interpolable": bool(zero) or holds_interpolator(x, y, w, a, slope),
+        "interpolable": zero or holds_interpolator(x, y, w, a, slope),
     }
     return sol.final, row
 

@@ -1,7 +1,6 @@
 """How the runs of one size ended, and N of it."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -15,17 +14,6 @@ SAID = (
     "and the pattern at the end holds an interpolator; open: neither, and it holds "
     "none."
 )
-
-
-def grouped(
-    records: xr.Dataset, fields: Sequence[str]
-) -> list[tuple[tuple[Any, ...], xr.Dataset]]:
-    """The runs of each value of these fields, in the order of their first runs."""
-    rows: dict[tuple[Any, ...], list[int]] = {}
-    columns = (records[field].values.tolist() for field in fields)
-    for index, name in enumerate(zip(*columns, strict=True)):
-        rows.setdefault(name, []).append(index)
-    return [(name, records.isel(run=own)) for name, own in rows.items()]
 
 
 def outcomes(runs: xr.Dataset) -> dict[str, np.ndarray]:

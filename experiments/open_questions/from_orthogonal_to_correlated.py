@@ -10,26 +10,15 @@ what becomes of μ_∞ in between.
 """
 
 import dataclasses
-import sys
-from pathlib import Path
-from typing import Literal
 
 import jax
 import tyro
-from matplotlib import pyplot as plt
 
 import jaxflow
 
-from ..common.output import (
-    STYLE,
-    read_records,
-    write_config,
-    write_figure,
-    write_records,
-    write_text,
-)
+from ..common.output import read_records
 from ..common.protocols import EPSILON
-from .common import results
+from .common import Question
 from .decided import Cell, rows
 from .from_orthogonal_to_correlated_plot import draw
 from .from_orthogonal_to_correlated_runs import margins
@@ -44,29 +33,17 @@ _STEPS = (0.5, 0.7, 0.85, 1, 1.2, 1.5)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Question):
     """From orthogonal to correlated: rate and probability against n²/d."""
 
-    size: Literal["quick", "full"] = "quick"
-    """quick: two minutes. full: half an hour; goes on where it was cut off."""
+    module = "from_orthogonal_to_correlated"
+
     sizes: tuple[int, ...] = ()
     """n of the runs; by default 32 if quick, 64 if full. 128 takes twice as long."""
-    seed: int = 0
-    output: Path = Path("results")
-    redraw: bool = False
-    """Draw again from the records, without simulating."""
 
     def __post_init__(self) -> None:
         if any(n < 8 for n in self.sizes):
             raise ValueError(f"sizes must be 8 at least, got {self.sizes}.")
-
-    @property
-    def full(self) -> bool:
-        return self.size == "full"
-
-    @property
-    def folder(self) -> Path:
-        return results(self.output, self.size) / "from_orthogonal_to_correlated"
 
     def cells(self) -> list[tuple[Cell, int]]:
         """Every size of the runs, and how many."""
@@ -95,26 +72,17 @@ class Config:
 
 def main(config: Config) -> None:
     jax.config.update("jax_enable_x64", True)
-    folder, runs = config.folder, config.folder / "runs"
     if not config.redraw:
+        runs, seed = config.folder / "runs", config.seed
         draws = 40 if config.full else 20
-        made = {
-            "decided": rows(runs / "decided", config.cells(), config.seed),
-            "margins": margins(runs / "margins", config.data(), draws, config.seed),
-        }
-        for name, each in made.items():
-            write_records(folder, each.reset_index("run", drop=True), f"{name}.nc")
-        module = "experiments.open_questions.from_orthogonal_to_correlated"
-        write_config(folder, config, module)
+        config.write(
+            decided=rows(runs / "decided", config.cells(), seed),
+            margins=margins(runs / "margins", config.data(), draws, seed),
+        )
     decided, data = (
-        read_records(folder, f"{each}.nc") for each in ("decided", "margins")
+        read_records(config.folder, f"{name}.nc") for name in ("decided", "margins")
     )
-    with plt.rc_context(STYLE):
-        figure = draw(decided, data)
-        write_figure(folder, figure, "from_orthogonal_to_correlated")
-    text = tables(decided, data)
-    write_text(folder, "table.md", text)
-    sys.stdout.write(text)
+    config.publish(lambda: draw(decided, data), tables(decided, data))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..common.thresholds import math
-from .common import BLUES, GREY, ORANGE
+from .common import BLUES, GREY, ORANGE, bars
 from .ends_summary import outcomes
 from .linear_threshold_table import SEARCHES, Group, capacity, groups, searched
 
@@ -38,21 +38,13 @@ def _shares(axis: Axes, output: Path) -> None:
         by_d, by_p, by_rule = found[name]
         for chosen, face in ((by_d, colour), (by_p, "white"), (by_rule, "#f5e04c")):
             size = np.array([d * p for d, p, _ in chosen])
-            N = np.array([(N.estimate, N.low, N.high) for *_, N in chosen]).T
-            if not len(size):
+            if not chosen:
                 continue
-            middle, low, high = N / size
-            axis.errorbar(
-                size,
-                middle,
-                [middle - low, high - middle],
-                fmt=mark,
-                ms=4,
-                color=colour,
-                mfc=face,
-                lw=1,
-                label=math(name) if face == colour else None,
-            )
+            N = np.array([(N.estimate, N.low, N.high) for *_, N in chosen])
+            # Who is who is told once.
+            label = math(name) if face == colour else None
+            style = {"fmt": mark, "color": colour, "mfc": face, "capsize": 0}
+            bars(axis, size, N / size[:, None], label=label, **style)
     axis.axhline(1, color=GREY, ls=":", lw=1)
     axis.set(xscale="log", yscale="log", xlabel="$pd$, parameters that count")
     axis.set(ylabel="$N/(pd)$")

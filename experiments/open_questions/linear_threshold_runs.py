@@ -12,7 +12,7 @@ from scipy.optimize import nnls
 
 import jaxflow
 
-from .common import keep
+from .common import keep_cells
 from .ends import KINK, holds_interpolator, looks, reached, run_to_its_end
 
 # Directions for each cone of a neuron, and neurons of one size.
@@ -34,11 +34,8 @@ def simulated(
     """One row a run, that of `run_to_its_end` with what is `reached`; `permuted`:
     whether the pattern at the end holds the same labels in another order."""
     config = {"last": last, "looks": looks(last).tolist(), "seed": seed, "kink": KINK}
-    names = ["/".join(map(str, (*cell, k))) for k in range(seeds) for cell in cells]
-    rows = keep(folder, config, names, lambda name: _run(name, last, seed))
-    return _named(rows, [cell for _ in range(seeds) for cell in cells]).assign_attrs(
-        last=last
-    )
+    run = lambda name: _run(name, last, seed)
+    return keep_cells(folder, config, cells, seeds, run).assign_attrs(last=last)
 
 
 def _run(name: str, last: float, seed: int) -> dict[str, Any]:
@@ -68,9 +65,7 @@ def started(folder: Path, cells: Sequence[Cell], seeds: int, seed: int) -> xr.Da
     """One row a start: whether its pattern holds the labels (`interpolable`), and the
     mean over neurons of the statistical dimension of their cones (`dimension`)."""
     config = {"seed": seed, "directions": _DIRECTIONS, "cones": _CONES}
-    names = ["/".join(map(str, (*cell, k))) for k in range(seeds) for cell in cells]
-    rows = keep(folder, config, names, lambda name: _start(name, seed))
-    return _named(rows, [cell for _ in range(seeds) for cell in cells])
+    return keep_cells(folder, config, cells, seeds, lambda name: _start(name, seed))
 
 
 def _start(name: str, seed: int) -> dict[str, Any]:
@@ -101,12 +96,3 @@ def statistical_dimension(
         nnls(-walls.T, g)[1] for g in random.normal(size=(directions, walls.shape[1]))
     ]
     return float(np.mean(np.square(residuals)))
-
-
-def _named(rows: xr.Dataset, cells: list[Cell]) -> xr.Dataset:
-    return rows.assign(
-        {
-            field: ("run", [getattr(cell, field) for cell in cells])
-            for field in Cell._fields
-        }
-    )

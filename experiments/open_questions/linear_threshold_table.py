@@ -17,10 +17,10 @@ from ..common.thresholds import by, interval
 from ..figures import figure3, figure4
 from ..figures.flow_law import Point, fit, points
 from ..figures.scaling import as_threshold
+from .common import grouped
 from .ends_summary import (
     BOUNDS,
     SAID,
-    grouped,
     interpolating,
     outcomes,
     thresholds,

@@ -9,24 +9,13 @@ exactly at t = 0. `docs/findings/many_neurons.md` says what comes out.
 """
 
 import dataclasses
-import sys
-from pathlib import Path
-from typing import Literal
 
 import jax
 import tyro
 import xarray as xr
-from matplotlib import pyplot as plt
 
-from ..common.output import (
-    STYLE,
-    read_records,
-    write_config,
-    write_figure,
-    write_records,
-    write_text,
-)
-from .common import results
+from ..common.output import read_records
+from .common import Question
 from .decided import Cell, rows
 from .many_neurons_plot import draw
 from .many_neurons_runs import curves, predicted, problem, start
@@ -90,23 +79,14 @@ _QUICK = Sizes(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Question):
     """Many neurons: rate, probability and scatter against p."""
 
-    size: Literal["quick", "full"] = "quick"
-    """quick: two minutes. full: half an hour; goes on where it was cut off."""
-    seed: int = 0
-    output: Path = Path("results")
-    redraw: bool = False
-    """Draw again from the records, without simulating."""
+    module = "many_neurons"
 
     @property
     def sizes(self) -> Sizes:
-        return _FULL if self.size == "full" else _QUICK
-
-    @property
-    def folder(self) -> Path:
-        return results(self.output, self.size) / "many_neurons"
+        return _FULL if self.full else _QUICK
 
     def cells(self) -> list[tuple[Cell, int]]:
         """Every size of the runs until they are decided, and how many."""
@@ -133,7 +113,6 @@ def simulate(config: Config) -> dict[str, xr.Dataset]:
             runs / "law", sizes.n, [p for p in sizes.widths if p >= sizes.law]
         ),
     }
-    made = {name: each.reset_index("run", drop=True) for name, each in made.items()}
     for kind in _KINDS:
         own, widths = n, list(sizes.one_widths)
         if kind == "sphere":
@@ -148,20 +127,15 @@ def main(config: Config) -> None:
     jax.config.update("jax_enable_x64", True)
     folder = config.folder
     if not config.redraw:
-        for name, made in simulate(config).items():
-            write_records(folder, made, f"{name}.nc")
-        write_config(folder, config, "experiments.open_questions.many_neurons")
+        config.write(**simulate(config))
     decided, law = (read_records(folder, f"{name}.nc") for name in ("decided", "law"))
     networks = {kind: read_records(folder, f"{kind}.nc") for kind in _KINDS}
     starts = {}
     for kind, each in networks.items():
         n, d = int(each.attrs["n"]), int(each.attrs["d"])
         starts[kind] = start(problem(kind, n, d, config.seed), d)
-    with plt.rc_context(STYLE):
-        write_figure(folder, draw(decided, law, networks, starts), "many_neurons")
-    text = tables(decided, law, networks, starts)
-    write_text(folder, "table.md", text)
-    sys.stdout.write(text)
+    known = decided, law, networks, starts
+    config.publish(lambda: draw(*known), tables(*known))
 
 
 if __name__ == "__main__":

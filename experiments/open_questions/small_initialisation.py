@@ -11,28 +11,17 @@ it is counted how often Theorem 1 fails (`small_initialisation_large.py`).
 """
 
 import dataclasses
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Literal
 
 import jax
 import tyro
-from matplotlib import pyplot as plt
 
 import jaxflow
 from jaxflow import theory
 
-from ..common.output import (
-    STYLE,
-    read_records,
-    write_config,
-    write_figure,
-    write_records,
-    write_text,
-)
+from ..common.output import read_records
 from ..common.protocols import EPSILON
-from .common import results
+from .common import Question, check_networks
 from .small_initialisation_large import simulated as from_large_starts
 from .small_initialisation_large import table
 from .small_initialisation_plot import draw
@@ -45,21 +34,17 @@ _QUICK_SCALES = (0, 2, 5, 20)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Question):
     """Small initialisation on orthogonal inputs."""
 
-    size: Literal["quick", "full"] = "quick"
-    """quick: two minutes at most. full goes on where it was cut off."""
+    module = "small_initialisation"
+
     sizes: tuple[int, ...] = ()
     """n; by default what `size` says."""
     exponents: tuple[float, ...] = ()
     """s = 10^−exponent, from 0 to 150; by default what `size` says."""
     networks: int | None = None
     """How many of each size; by default what `size` says."""
-    seed: int = 0
-    output: Path = Path("results")
-    redraw: bool = False
-    """Draw again from the records, without simulating."""
 
     def __post_init__(self) -> None:
         if any(n < 2 for n in self.sizes):
@@ -71,17 +56,11 @@ class Config:
             )
         if len(set(self.exponents)) == 1:
             raise ValueError(f"exponents must be two at least, got {self.exponents}.")
-        if self.networks is not None and self.networks < 8:
-            raise ValueError(f"networks must be 8 at least, got {self.networks}.")
-
-    @property
-    def folder(self) -> Path:
-        return results(self.output, self.size) / "small_initialisation"
+        check_networks(self.networks)
 
     def cells(self) -> Iterator[Cell]:
-        full = self.size == "full"
-        exponents = sorted(self.exponents or (_SCALES if full else _QUICK_SCALES))
-        sizes = sorted(self.sizes or (_FULL if full else _QUICK))
+        exponents = sorted(self.exponents or (_SCALES if self.full else _QUICK_SCALES))
+        sizes = sorted(self.sizes or (_FULL if self.full else _QUICK))
         for n in sizes:
             for inputs in ("orthonormal", "orthogonal"):
                 for exponent in exponents:
@@ -94,7 +73,7 @@ class Config:
     @property
     def large(self) -> tuple[list[tuple[int, int, float]], int]:
         """n, p and s of the large starts, and batches of networks for each."""
-        if self.size == "quick":
+        if not self.full:
             return [(4, 4, 64.0)], 1
         sizes = ((4, 4), (4, int(theory.theorem_width(4, EPSILON))), (8, 8))
         scales = (1.0, 4.0, 16.0, 64.0, 256.0)
@@ -103,26 +82,21 @@ class Config:
 
 def main(config: Config) -> None:
     jax.config.update("jax_enable_x64", True)
-    folder = config.folder
     if not config.redraw:
-        networks = config.networks or (40 if config.size == "full" else 10)
-        scales = folder / "runs" / "scales"
-        runs = simulated(scales, config.cells(), networks, config.seed)
-        write_records(folder, runs.reset_index("run", drop=True))
+        networks = config.networks or (40 if config.full else 10)
+        runs, seed = config.folder / "runs", config.seed
         # The second size is neither short nor crowded.
         n = sorted({cell.n for cell in config.cells()})[:2][-1]
-        shown = curves("orthonormal", n, jaxflow.width_rule(n), config.seed)
-        write_records(folder, shown, "curves.nc")
-        runs = from_large_starts(folder / "runs" / "large", *config.large, config.seed)
-        write_records(folder, runs.reset_index("run", drop=True), "large.nc")
-        write_config(folder, config, "experiments.open_questions.small_initialisation")
-    records = read_records(folder)
-    with plt.rc_context(STYLE):
-        figure = draw(records, read_records(folder, "curves.nc"))
-        write_figure(folder, figure, "small_initialisation")
-    text = tables(records) + "\n" + table(read_records(folder, "large.nc"))
-    write_text(folder, "table.md", text)
-    sys.stdout.write(text)
+        config.write(
+            records=simulated(runs / "scales", config.cells(), networks, seed),
+            curves=curves("orthonormal", n, jaxflow.width_rule(n), seed),
+            large=from_large_starts(runs / "large", *config.large, seed),
+        )
+    records, shown, large = (
+        read_records(config.folder, f"{name}.nc")
+        for name in ("records", "curves", "large")
+    )
+    config.publish(lambda: draw(records, shown), tables(records) + "\n" + table(large))
 
 
 if __name__ == "__main__":

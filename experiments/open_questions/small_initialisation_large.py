@@ -22,7 +22,7 @@ from jaxflow import statistics, theory
 
 from ..common.output import markdown_table
 from ..common.protocols import STATIONARY, TOLERANCE, ZERO
-from .common import keep
+from .common import grouped, keep
 
 # Of what Assumption 2 allows.
 SHARE = 0.98
@@ -102,10 +102,7 @@ def _outcome(key: Array, x: Array, p: int, scale: Array) -> tuple[Array, ...]:
 
 def table(records: xr.Dataset) -> str:
     rows = []
-    names = ("n", "p", "scale")
-    keys = list(zip(*(records[name].values.tolist() for name in names), strict=True))
-    for key in dict.fromkeys(keys):
-        own = records.isel(run=np.array([one == key for one in keys]))
+    for (n, p, scale), own in grouped(records, ("n", "p", "scale")):
         count = {
             name: int(own[name].sum())
             for name in ("covered", "large", "converged", "rest", "undecided")
@@ -114,7 +111,7 @@ def table(records: xr.Dataset) -> str:
         ends = [float(end) for end in (failed.estimate, failed.low, failed.high)]
         rows.append(
             (
-                *(f"{key[0]}", f"{key[1]}", f"{key[2]:g}", f"{count['covered']}"),
+                *(f"{n}", f"{p}", f"{scale:g}", f"{count['covered']}"),
                 f"{count['large'] / count['covered']:.2f}",
                 f"{count['rest']}",
                 f"{count['undecided']}",

@@ -6,7 +6,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .common import BLUES, ORANGE, median_interval
+from .common import BLUES, ORANGE, bars, median_interval
 from .small_initialisation_table import (
     EVENTS,
     FIRST,
@@ -67,8 +67,5 @@ def _medians(
     axis: Axes, values: xr.DataArray, mark: str, colour: str, label: str
 ) -> None:
     rows = [median_interval(row) for row in values.transpose("exponent", "seed").values]
-    median, low, high = np.array(rows).T
-    axis.errorbar(
-        values.exponent, median, [median - low, high - median], fmt=mark, color=colour,
-        ms=3.5, lw=1.1, capsize=2, label=label,
-    )  # fmt: skip
+    style = {"ms": 3.5, "lw": 1.1, "color": colour, "label": label}
+    bars(axis, values.exponent.values, rows, fmt=mark, **style)

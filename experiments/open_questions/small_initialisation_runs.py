@@ -24,7 +24,7 @@ import xarray as xr
 import jaxflow
 
 from ..common.protocols import last_time
-from .common import keep
+from .common import fall_time, keep
 
 # Of L(0): the times at which L falls below are kept.
 LEVELS = (0.5, 0.1, 0.01)
@@ -156,6 +156,7 @@ def run(name: str, seed: int) -> dict[str, Any]:
     logarithm = exponent * math.log(10)
     times = np.geomspace(0.1, 2 * n * (logarithm + 10), _POINTS)
     loss, final = followed(data, network, times)
+    at = np.append(0.0, times)
     levels = np.array([level * loss[0] for level in LEVELS])
     wanted = [limit.time_below(level) for level in levels]
     # The last step, from the loss before it to what is left for ever.
@@ -167,7 +168,7 @@ def run(name: str, seed: int) -> dict[str, Any]:
         "p": p,
         "exponent": exponent,
         "seed": number,
-        "time": _falls(times, loss[1:], np.append(levels, last)),
+        "time": np.array([fall_time(at, loss, level) for level in (*levels, last)]),
         "limit": np.append(wanted, limit.times[-1]),
         "norm": norm,
         "norm_limit": limit.squared_norm,
@@ -176,7 +177,7 @@ def run(name: str, seed: int) -> dict[str, Any]:
         "uncovered": np.sum(~correct.any(axis=0)),
         "floor": limit.losses[-1] / loss[0],
         "final": float(jaxflow.loss(data, final)) / loss[0],
-        "met": _met(times, loss[1:], data, last_time(n, p)),
+        "met": _met(at, loss, data, last_time(n, p)),
         "curve_time": times[:: _POINTS // 200].astype(np.float32),
     }
 
@@ -202,22 +203,9 @@ def curves(inputs: str, n: int, p: int, seed: int) -> xr.Dataset:
     )
 
 
-def _falls(times: np.ndarray, loss: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """When the loss first falls below each level; ∞ where it does not."""
-    found = np.full(len(levels), np.inf)
-    log_loss = np.log(loss)
-    for k, level in enumerate(np.log(levels)):
-        below = np.flatnonzero(log_loss < level)
-        if below.size and below[0] > 0:
-            i = below[0]
-            share = (log_loss[i - 1] - level) / (log_loss[i - 1] - log_loss[i])
-            found[k] = times[i - 1] + share * (times[i] - times[i - 1])
-    return found
-
-
 def _met(
     times: np.ndarray, loss: np.ndarray, data: jaxflow.Dataset, unit: float
 ) -> np.ndarray:
     level = float(jaxflow.certificate(data.targets, data.num_examples))
-    (when,) = _falls(times, loss, np.array([level]))
+    when = fall_time(times, loss, level)
     return np.array([when <= horizon * unit for horizon in HORIZONS])

@@ -8,7 +8,7 @@ import xarray as xr
 from jaxflow import statistics
 
 from ..common.output import markdown_table
-from .common import median_interval
+from .common import grouped, median_interval
 from .small_initialisation_runs import HORIZONS, LEVELS
 
 # The events whose times are kept, in their order.
@@ -24,14 +24,9 @@ Group = tuple[str, int, int]
 
 def groups(records: xr.Dataset) -> Iterator[tuple[Group, xr.Dataset]]:
     """The runs by inputs, n and p, with dims (exponent, seed)."""
-    keys = zip(
-        *(records[name].values.tolist() for name in ("inputs", "n", "p")), strict=True
-    )
-    names = np.array(["_".join(map(str, key)) for key in keys])
-    for name in dict.fromkeys(names.tolist()):
-        inputs, n, p = name.split("_")
-        own = records.isel(run=names == name).set_index(run=["exponent", "seed"])
-        yield (inputs, int(n), int(p)), own.unstack("run").sortby("exponent")
+    for size, runs in grouped(records, ("inputs", "n", "p")):
+        own = runs.set_index(run=["exponent", "seed"])
+        yield size, own.unstack("run").sortby("exponent")
 
 
 def by_width_rule(records: xr.Dataset, inputs: str) -> dict[int, xr.Dataset]:

@@ -1,7 +1,5 @@
 """The figure of question 3."""
 
-from typing import Any
-
 import numpy as np
 import xarray as xr
 from matplotlib import pyplot as plt
@@ -10,7 +8,7 @@ from matplotlib.figure import Figure
 
 from jaxflow import statistics
 
-from .common import BLUES, GREY, ORANGE, median_interval
+from .common import BLUES, GREY, ORANGE, bars, median_interval
 from .ends import looks
 from .ends_summary import interpolating
 from .teachers_table import Group, carried, groups
@@ -42,14 +40,15 @@ def draw(records: xr.Dataset) -> Figure:
             [interpolating(g.runs).sum() for g in own],
             [g.runs.sizes["run"] for g in own],
         )
-        _bars(left, n, (share.estimate, share.low, share.high), style)
+        shares = np.transpose([share.estimate, share.low, share.high])
+        bars(left, n, shares, **style)
         free = [1 - g.runs.stuck.values.mean() for g in own]
         left.plot(n, free, line, color=colour, lw=0.8, alpha=0.6)
         half = min(own, key=lambda g: abs(g.share - 0.5))
         _losses(middle, half, colour, line)
         if np.isfinite(own[0].runs.test.values).all():
-            tests = np.array([median_interval(g.runs.test.values) for g in own]).T
-            _bars(right, n, tests, style)
+            tests = [median_interval(g.runs.test.values) for g in own]
+            bars(right, n, tests, **style)
     left.set(ylim=(-0.03, 1.03), ylabel="share of runs")
     left.set_title(f"interpolating (thin: not stuck), $d={d}$, $p={p}$")
     right.set(yscale="log", ylabel=r"test error $E(h-f)^2/E f^2$, median")
@@ -63,13 +62,6 @@ def draw(records: xr.Dataset) -> Figure:
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(kinds))
     return figure
-
-
-def _bars(axis: Axes, n: np.ndarray, shown: Any, style: dict[str, Any]) -> None:
-    """Values, their lower and their upper ends."""
-    middle, low, high = shown
-    errors: Any = [middle - low, high - middle]
-    axis.errorbar(n, middle, errors, lw=1, ms=4, capsize=2, **style)
 
 
 def _losses(axis: Axes, group: Group, colour: str, line: str) -> None:

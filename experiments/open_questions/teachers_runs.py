@@ -16,7 +16,7 @@ import xarray as xr
 
 import jaxflow
 
-from .common import keep
+from .common import keep_cells
 from .ends import looks, run_to_its_end
 
 # Of E f² = 7/3, the share that is noise in the kind "k+noise".
@@ -59,17 +59,10 @@ def simulated(
     teacher's neurons that a student neuron of their sign has found, and `used` the
     share of Σ|a_j|‖w_j‖ that such neurons have. NaN where there is no teacher.
     """
-    names = ["/".join(map(str, (*cell, k))) for k in range(seeds) for cell in cells]
     config = {"last": last, "looks": looks(last).tolist(), "seed": seed}
     config |= {"noise": NOISE, "found": FOUND}
-    rows = keep(folder, config, names, lambda name: _run(name, last, seed))
-    made = [cell for _ in range(seeds) for cell in cells]
-    return rows.assign(
-        {
-            field: ("run", [getattr(cell, field) for cell in made])
-            for field in Cell._fields
-        }
-    ).assign_attrs(last=last)
+    run = lambda name: _run(name, last, seed)
+    return keep_cells(folder, config, cells, seeds, run).assign_attrs(last=last)
 
 
 def _run(name: str, last: float, seed: int) -> dict[str, Any]:

@@ -9,12 +9,11 @@ import xarray as xr
 from jaxflow import statistics
 
 from ..common.output import markdown_table
-from .common import median_interval
+from .common import fall_time, grouped, median_interval
 from .ends import looks
 from .ends_summary import (
     BOUNDS,
     SAID,
-    grouped,
     interpolating,
     outcomes,
     thresholds,
@@ -65,14 +64,10 @@ def times_to(runs: xr.Dataset, level: float) -> np.ndarray:
         runs.losses.values, runs.end.values, runs.rest.values, strict=True
     ):
         seen = np.isfinite(row)
+        # A stop ends a run a little above its level.
+        left = min(rest, level) if rest <= 1.01 * level else rest
         t = np.concatenate([[0.0], at[1:][seen], [end]])
-        y = np.log(np.concatenate([[1.0], row[seen], [rest]]))
-        below = np.flatnonzero(y <= np.log(level) + 1e-2)
-        if not len(below):
-            found.append(np.inf)
-            continue
-        k = below[0]
-        found.append(np.interp(-np.log(level), -y[k - 1 : k + 1], t[k - 1 : k + 1]))
+        found.append(fall_time(t, np.concatenate([[1.0], row[seen], [left]]), level))
     return np.array(found)
 
 

@@ -1,6 +1,7 @@
 """The figure and the table of what happens without Assumption 1."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -12,26 +13,19 @@ from scipy import stats
 from jaxflow import statistics
 
 from ..common.output import markdown_table
-from .common import BLUES, GREY, ORANGE, median_interval
+from .common import BLUES, GREY, ORANGE, bars, grouped, median_interval
 from .without_assumption_1_runs import pull
 
 Group = tuple[float, int, int]
 _NAMED = ("exponential", "pytorch")
+# How points with their intervals are drawn.
+_LINES: dict[str, Any] = {"ms": 3.5, "lw": 1.3}
 
 
 def groups(records: xr.Dataset) -> Iterator[tuple[Group, dict[str, xr.Dataset]]]:
     """By the share of positive targets, n and d: the runs of each law."""
-    keys = list(
-        zip(
-            *(records[name].values.tolist() for name in ("share", "n", "d")),
-            strict=True,
-        )
-    )
-    laws = records.law.values
-    for key in dict.fromkeys(keys):
-        same = np.array([own == key for own in keys])
-        own = dict.fromkeys(laws[same].tolist())
-        yield key, {law: records.isel(run=same & (laws == law)) for law in own}
+    for size, runs in grouped(records, ("share", "n", "d")):
+        yield size, {law: own for (law,), own in grouped(runs, ("law",))}
 
 
 def deltas(own: dict[str, xr.Dataset]) -> list[str]:
@@ -44,7 +38,9 @@ def probability(runs: xr.Dataset) -> tuple[float, float, float]:
     found = statistics.proportion(
         int(runs.converged.sum()), runs.sizes["run"], method="wilson"
     )
-    return float(found.estimate), float(found.low), float(found.high)
+    value = float(found.estimate)
+    # Where all runs converge, or none, an end is the value but for rounding.
+    return value, min(float(found.low), value), max(float(found.high), value)
 
 
 def sign_changes(scaled: np.ndarray) -> np.ndarray:
@@ -59,15 +55,13 @@ def draw(records: xr.Dataset) -> Figure:
     _probabilities(left, found)
     equal = {key[1]: own for key, own in found.items() if key[0] == 0.5}
     for colour, (n, own) in zip(BLUES[1:], equal.items(), strict=False):
-        x = [float(law) * np.sqrt(n) for law in deltas(own) if float(law) > 0]
         laws = [law for law in deltas(own) if float(law) > 0]
+        x = np.array([float(law) for law in laws]) * np.sqrt(n)
         changed = [own[law].changed.values for law in laws]
-        error = [1.96 * c.std() / np.sqrt(c.size) for c in changed]
-        means = [c.mean() for c in changed]
-        middle.errorbar(
-            x, means, error, fmt="o", ms=3.5, capsize=2, color=colour,
-            label=f"n = d = {n}",
-        )  # fmt: skip
+        error = np.array([1.96 * c.std() / np.sqrt(c.size) for c in changed])
+        means = np.array([c.mean() for c in changed])
+        three = np.transpose([means, means - error, means + error])
+        bars(middle, x, three, fmt="o", **_LINES, color=colour, label=f"n = d = {n}")
     grid = np.geomspace(0.02, 40, 200)
     middle.plot(grid, sign_changes(grid), "k:", label=r"$\Phi(-\delta\sqrt{d})$")
     middle.set(xscale="log", xlabel=r"$\delta\sqrt{d}$")
@@ -85,11 +79,8 @@ def draw(records: xr.Dataset) -> Figure:
         sizes = [n for n, own in equal.items() if law in own]
         if sizes:
             rows = [median_interval(_rate(equal[n][law])) for n in sizes]
-            median, low, high = np.array(rows).T
-            right.errorbar(
-                np.array(sizes) * 1.04**k, median, [median - low, high - median],
-                fmt=marks[k] + "-", color=colours[k], ms=3.5, capsize=2, label=label,
-            )  # fmt: skip
+            style = {"fmt": marks[k] + "-", "color": colours[k], "label": label}
+            bars(right, np.array(sizes) * 1.04**k, rows, **_LINES, **style)
     right.set(xscale="log", xlabel="$n = d$")
     right.set(ylabel=r"median of $\sqrt{n}\,\mu_\infty$")
     right.set_title("rate, targets of both signs alike")
@@ -105,13 +96,10 @@ def _probabilities(axis: Axes, found: dict[Group, dict[str, xr.Dataset]]) -> Non
         share, _, d = key
         own = found[key]
         laws = deltas(own)
-        rows = np.array([probability(own[law]) for law in laws])
+        rows = [probability(own[law]) for law in laws]
         label = f"{100 * share:.0f} % positive, d = {d // n if d > n else ''}n"
-        axis.errorbar(
-            [float(law) for law in laws], rows[:, 0],
-            np.maximum(0, [rows[:, 0] - rows[:, 1], rows[:, 2] - rows[:, 0]]),
-            fmt="o-", ms=3.5, capsize=2, color=colour, label=label,
-        )  # fmt: skip
+        x = np.array([float(law) for law in laws])
+        bars(axis, x, rows, fmt="o-", **_LINES, color=colour, label=label)
         if share > 0.5:
             axis.axvline(pull(n, d, share), color=colour, ls=":", lw=1.2)
         # By the mean of |a_j|/‖w_j‖, a ~ U(±1) and ‖w‖² = p/3.

@@ -1,7 +1,5 @@
 """From orthogonal to correlated, at a small size."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -10,6 +8,7 @@ from experiments.open_questions import from_orthogonal_to_correlated as command
 from experiments.open_questions import from_orthogonal_to_correlated_runs as runs
 from experiments.open_questions import from_orthogonal_to_correlated_table as table
 
+from .again import nothing_is_made_again
 from .decided_runs import decided_runs, records
 
 
@@ -121,11 +120,5 @@ def test_from_config_to_figure(tmp_path, capsys, monkeypatch):
         *(f"{name}.png", f"{name}.pdf"),
     }
 
-    def fail(*arguments, **options):
-        raise AssertionError("made again")
-
-    monkeypatch.setattr(decided, "decided", fail)
-    command.main(config)
-    assert capsys.readouterr().out == text
-    command.main(dataclasses.replace(config, redraw=True))
-    assert capsys.readouterr().out == text
+    made = (decided, "decided")
+    nothing_is_made_again(command, config, text, capsys, monkeypatch, made)

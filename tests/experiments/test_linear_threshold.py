@@ -1,6 +1,5 @@
 """Question 2, at a small size."""
 
-import dataclasses
 import shutil
 from pathlib import Path
 
@@ -17,6 +16,8 @@ from experiments.open_questions import (
     linear_threshold_table,
 )
 from experiments.open_questions.linear_threshold_runs import statistical_dimension
+
+from .again import nothing_is_made_again
 
 RESULTS = Path(__file__).parents[2] / "results"
 
@@ -115,12 +116,5 @@ def test_linear_threshold_from_config_to_figure(tmp_path, capsys, monkeypatch):
     assert (ends.least[ends.free < ends.n] < linear_threshold_table.SINGULAR).all()
     assert not (ends.stuck & ends.interpolable).any()
 
-    def fail(*arguments):
-        raise AssertionError("made again")
-
-    monkeypatch.setattr(linear_threshold_runs, "_run", fail)
-    monkeypatch.setattr(linear_threshold_runs, "_start", fail)
-    linear_threshold.main(config)
-    assert capsys.readouterr().out == table
-    linear_threshold.main(dataclasses.replace(config, redraw=True))
-    assert capsys.readouterr().out == table
+    made = [(linear_threshold_runs, name) for name in ("_run", "_start")]
+    nothing_is_made_again(linear_threshold, config, table, capsys, monkeypatch, *made)

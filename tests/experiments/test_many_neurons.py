@@ -10,6 +10,7 @@ import xarray as xr
 
 import jaxflow
 from experiments.open_questions import decided, many_neurons, many_neurons_table
+from experiments.open_questions.common import fall_time
 from experiments.open_questions.many_neurons_runs import LOOKS, problem, start
 
 from .decided_runs import decided_runs
@@ -18,8 +19,8 @@ from .decided_runs import decided_runs
 def test_when_a_loss_has_fallen():
     times = np.linspace(0, 10, 11)
     loss = 3 * np.exp(-times)
-    assert decided.fall_time(times, loss, 0.1) == pytest.approx(np.log(10))
-    assert decided.fall_time(times, loss, 1e-9) == np.inf
+    assert fall_time(times, loss, 0.1 * loss[0]) == pytest.approx(np.log(10))
+    assert fall_time(times, loss, 1e-9 * loss[0]) == np.inf
 
 
 def test_groups_count_what_became_of_their_runs():

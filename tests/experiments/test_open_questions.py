@@ -1,7 +1,5 @@
 """The open questions, at a small size."""
 
-import dataclasses
-
 import jax
 import numpy as np
 import pytest
@@ -12,6 +10,8 @@ import jaxflow
 from experiments.common.output import read_records
 from experiments.open_questions import common, conjecture, conjecture_runs
 from jaxflow import theory
+
+from .again import nothing_is_made_again
 
 
 def test_runs_are_kept_and_not_made_again(tmp_path):
@@ -106,13 +106,5 @@ def test_conjecture_from_config_to_figure(tmp_path, capsys, monkeypatch):
     law = theory.limiting_curvature_law(100, 27, networks=60)
     assert law.median == pytest.approx(float(predicted.quantiles[0, 2]), rel=1e-12)
 
-    # Nothing is made a second time, and what is drawn again is the same.
-    def fail(*arguments):
-        raise AssertionError("made again")
-
-    monkeypatch.setattr(conjecture_runs, "_run", fail)
-    monkeypatch.setattr(conjecture_runs, "_predict", fail)
-    conjecture.main(config)
-    assert capsys.readouterr().out == table
-    conjecture.main(dataclasses.replace(config, redraw=True))
-    assert capsys.readouterr().out == table
+    made = [(conjecture_runs, name) for name in ("_run", "_predict")]
+    nothing_is_made_again(conjecture, config, table, capsys, monkeypatch, *made)

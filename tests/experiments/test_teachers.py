@@ -1,7 +1,5 @@
 """Question 3, at a small size, and what is said of the ends of runs."""
 
-import dataclasses
-
 import jax
 import numpy as np
 import pytest
@@ -13,6 +11,8 @@ from experiments.common.output import read_records
 from experiments.common.protocols import TOLERANCE, last_time
 from experiments.open_questions import ends, teachers, teachers_runs, teachers_table
 from experiments.open_questions.teachers_runs import Cell, matched, problem
+
+from .again import nothing_is_made_again
 
 
 def test_labels_of_a_teacher_are_those_of_its_formula():
@@ -189,11 +189,5 @@ def test_teachers_from_config_to_figure(tmp_path, capsys, monkeypatch):
     assert records.sizes["run"] == 3 * 2 * 2
     assert not (records.stuck & records.interpolable).any()
 
-    def fail(*arguments):
-        raise AssertionError("made again")
-
-    monkeypatch.setattr(teachers_runs, "_run", fail)
-    teachers.main(config)
-    assert capsys.readouterr().out == table
-    teachers.main(dataclasses.replace(config, redraw=True))
-    assert capsys.readouterr().out == table
+    made = (teachers_runs, "_run")
+    nothing_is_made_again(teachers, config, table, capsys, monkeypatch, made)
