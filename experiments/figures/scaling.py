@@ -115,9 +115,14 @@ class ScalingConfig(abc.ABC):
     output: Path = Path("results")
     redraw: bool = False
     """Draw again from the records, without running."""
+    from_records: bool = False
+    """Runs that records.nc of the same figure holds already are taken from there,
+    whatever version made them, so that another d or p costs no more than its own."""
 
     def __post_init__(self) -> None:
         last_horizon(self.protocol, self.given_up)
+        if self.redraw and self.from_records:
+            raise ValueError("redraw makes no run: leave from_records out.")
 
     @property
     @abc.abstractmethod

@@ -5,7 +5,13 @@ from matplotlib import pyplot as plt
 
 from ..common.output import STYLE, as_made, write_config, write_figure, write_text
 from ..common.protocols import protocol
-from ..common.thresholds import MissingRunsError, Runs, write_summary
+from ..common.thresholds import (
+    MissingRunsError,
+    Name,
+    Outcome,
+    Runs,
+    write_summary,
+)
 from .scaling import ScalingConfig, descents_thresholds, searches_in
 from .scaling_plot import draw_scaling, scaling_table
 from .scaling_summary import scaling_summary
@@ -22,7 +28,8 @@ def scaling_figure(config: ScalingConfig) -> str:
     if not config.redraw:
         if rules.decided:
             jax.config.update("jax_enable_x64", True)
-        made = Runs(rules, folder=where / "runs", seed=config.seed)
+        known = _recorded(config) if config.from_records else None
+        made = Runs(rules, known, where / "runs", config.seed)
         scaling.search(made, how)
         made.write(where)
         write_config(where, config, f"experiments.figures.{scaling.figure}")
@@ -45,3 +52,16 @@ def scaling_figure(config: ScalingConfig) -> str:
     text = scaling_table(scaling, runs, found, descent)
     write_text(where, "table.md", text)
     return text
+
+
+def _recorded(config: ScalingConfig) -> dict[Name, Outcome]:
+    """The runs that the folder of the figure has."""
+    made = as_made(config, config.folder)
+    asked, there = ((one.seed, one.scaling.fixed) for one in (config, made))
+    if asked != there:
+        other = "p" if config.scaling.along == "d" else "d"
+        raise ValueError(
+            f"from_records: {str(config.folder)!r} has runs of (seed, {other}) = "
+            f"{there}, not of {asked}."
+        )
+    return Runs.read(config.folder, protocol(config.protocol, config.given_up)).known

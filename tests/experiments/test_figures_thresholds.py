@@ -184,6 +184,33 @@ def test_a_table_is_drawn_again_as_it_was_made(tmp_path, capsys):
     assert capsys.readouterr().out == text
 
 
+def test_another_dimension_is_added_to_the_records(tmp_path, capsys, monkeypatch):
+    """Nothing that records.nc holds is run again."""
+    config = figure3.Config(
+        protocol="paper", dimensions=(10, 20), p=3, max_runs=40, output=tmp_path
+    )
+    made = Known(protocol("paper"), lambda n, d, seed: n < d * (5 + (n + seed) % 3))
+    config.scaling.search(made, config.search)
+    write_config(config.folder, config, "experiments.figures.figure3")
+    made.write(config.folder)
+    more = dataclasses.replace(config, dimensions=(10, 20, 40), from_records=True)
+    run = []
+
+    def pretended(self, cells, seeds):
+        run.extend(cells)
+        made.make(cells, seeds.stop)
+        self.known |= made.known
+
+    monkeypatch.setattr(thresholds.Runs, "_make", pretended)
+    figure3.main(more)
+    assert run and {d for _, d, _ in run} == {40}
+    assert set(read_records(config.folder).d.values.tolist()) == {10, 20, 40}
+    with pytest.raises(ValueError, match=r"runs of \(seed, p\) = \(0, 3\)"):
+        figure3.main(dataclasses.replace(more, seed=1))
+    with pytest.raises(ValueError, match="redraw makes no run"):
+        dataclasses.replace(more, redraw=True)
+
+
 def test_a_search_that_goes_another_way_is_drawn_from_what_was_found(tmp_path, capsys):
     """Rounding decides between points that tell equally much: elsewhere a search may
     ask for runs that the records do not hold."""
