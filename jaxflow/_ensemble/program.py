@@ -147,14 +147,20 @@ class Program:
         self._compiled: dict[Any, Any] = {}
         self._paces: dict[Any, Pace] = {}
         self._shapes: dict[Any, Any] = {}
-        self._observers = observers
+
+        # Tracing a run takes up to a second. By this it is traced once for its shapes
+        # and for the program, which has it in place, as without `jax.jit`.
+        def outputs(run: Run, work: Work) -> dict[str, Array]:
+            return _outputs(run, work, observers)
+
+        self._outputs = jax.jit(outputs, inline=True)
 
         def share(batch: Run, work: Work) -> dict[str, Array]:
-            one = functools.partial(_outputs, work=work, observers=observers)
+            one = lambda run: self._outputs(run, work)
             return jax.vmap(one)(batch) if lockstep else jax.lax.map(one, batch)
 
         def some(batch: Run, work: Work, start: Array, end: Array) -> dict[str, Array]:
-            one = functools.partial(_outputs, work=work, observers=observers)
+            one = lambda run: self._outputs(run, work)
             return _mapped_from_to(one, batch, start, end)
 
         program: Any = share if self.whole else some
@@ -179,8 +185,7 @@ class Program:
         """The shapes of what a run gives; a ValueError where they are not `known`."""
         key = signature(run), signature(work)
         if key not in self._shapes:
-            one = functools.partial(_outputs, work=work, observers=self._observers)
-            found = jax.eval_shape(one, run)
+            found = jax.eval_shape(self._outputs, run, work)
             for name, shape in found.items():
                 if not hasattr(shape, "shape"):
                     raise ValueError(
@@ -257,6 +262,9 @@ class Program:
         return self._compiled[key]
 
     def _placed(self, batch: Run, work: Work) -> tuple[Run, Work]:
+        if self.mesh.size == 1:
+            # On a mesh a run would be of another type than where it was traced before.
+            return jax.device_put((batch, work), self.mesh.devices.item())
         split = jax.sharding.NamedSharding(self.mesh, PartitionSpec(AXIS))
         same = jax.sharding.NamedSharding(self.mesh, PartitionSpec())
         return jax.device_put(batch, split), jax.device_put(work, same)
