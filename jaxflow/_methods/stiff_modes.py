@@ -70,8 +70,9 @@ class StiffModes(eqx.Module):
     def start(self, z: Pairs, a: Neurons, gates: Pairs) -> Outliers:
         n = z.shape[1]
         count = min(_FOLLOWED, n)
+        # Of these only the space counts.
         vectors = _start(self.problem.inputs, count).T
-        found = Outliers(jnp.zeros(count, z.dtype), _orthonormal(vectors, vectors))
+        found = Outliers(jnp.zeros(count, z.dtype), vectors)
         return jax.lax.fori_loop(
             0, _LOOKS, lambda _, found: self.followed(found, z, a, gates), found
         )
@@ -171,18 +172,22 @@ def _start(inputs: AbstractInputs, count: int) -> Float[Array, "n k"]:
 def _orthonormal(
     vectors: Float[Array, "m n"], others: Float[Array, "m n"]
 ) -> Float[Array, "m n"]:
-    """By Gram and Schmidt, row by row, twice; where a row vanishes, from another."""
-    rows: list[Array] = []
-    for vector, other in zip(vectors, others, strict=True):
-        size = jnp.linalg.norm(vector)
-        row = jnp.where(size > 0, vector / jnp.where(size > 0, size, 1), other)
+    """By Gram and Schmidt, row by row, twice; where a row vanishes, from another. A
+    loop, since the compiler takes longer for each line than the run does."""
+
+    def unit(row: Array, otherwise: Array) -> Array:
+        size = jnp.linalg.norm(row)
+        return jnp.where(size > 0, row / jnp.where(size > 0, size, 1), otherwise)
+
+    def with_row(number: Array, rows: Array) -> Array:
+        row = unit(vectors[number], others[number])
+        # The rows from here on are still zero.
         for _ in range(2):
-            for previous in rows:
-                row = row - jnp.sum(previous * row) * previous
-            size = jnp.linalg.norm(row)
-            row = row / jnp.where(size > 0, size, 1)
-        rows.append(row)
-    return jnp.stack(rows)
+            row = row - product(product(rows, row), rows)
+            row = unit(row, row)
+        return rows.at[number].set(row)
+
+    return jax.lax.fori_loop(0, len(vectors), with_row, jnp.zeros_like(vectors))
 
 
 def _damping(x: Array) -> Array:
