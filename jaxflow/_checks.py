@@ -48,7 +48,9 @@ def as_float_array(name: str, value: Any, ndim: int) -> Array:
         raise ValueError(f"{name} must be real numbers, got dtype {array.dtype}.")
     if array.ndim != ndim:
         hint = (
-            f"A single {name} needs a leading axis of length 1."
+            f"A single number goes into a list: {name}=[{value}]."
+            if ndim == 1 and array.ndim == 0
+            else f"A single {name} needs a leading axis of length 1."
             if array.ndim < ndim
             else f"{name}[:, 0] has {ndim} axis(es)."
             if array.ndim == 2 and array.shape[1] == 1
@@ -231,8 +233,17 @@ def check_kind(name: str, value: Any, kind: type, example: str) -> None:
         article = "an" if kind.__name__[0] in "AEIOU" else "a"
         raise ValueError(
             f"{name} must be {article} {kind.__name__}, such as {example}; got "
-            f"{type(value).__name__}."
+            f"{given_as(value)}."
         )
+
+
+def given_as(value: Any) -> str:
+    """The kind of `value`, for a message."""
+    if isinstance(value, type):
+        return (
+            f"the class {value.__name__}, which wants its brackets: {value.__name__}(…)"
+        )
+    return type(value).__name__
 
 
 def as_folder(value: Any) -> Path:

@@ -11,8 +11,9 @@ from typing import Any
 class Progress:
     """`done` and `total` runs of an ensemble, or flow time of a lone run; `seconds` so
     far and, from the share of the predicted work that is done, `seconds_left` (None
-    before anything is). A lone run's work is its flow time, and its seconds count from
-    its first step on: compiling comes before."""
+    before anything is). A lone run's work is its flow time. Seconds count from its
+    first step on, and those of an ensemble from its first batch: compiling comes
+    before."""
 
     done: float | int
     total: float | int
@@ -49,10 +50,14 @@ class Reporter:
         self._done: float | int = 0
         self._worked = 0.0
         self.start()
+        if self._bar is not None:
+            self._bar.set_postfix_str("compiling")
 
     def start(self) -> None:
         """Time counts from here."""
         self._start = time.monotonic()
+        if self._bar is not None:
+            self._bar.set_postfix_str("")
 
     @property
     def done(self) -> float | int:

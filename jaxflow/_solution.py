@@ -26,7 +26,8 @@ class Results(eqx.Enumeration):
     reached_time: Any = "The run reached the last requested time."
     loss_below: Any = (
         "The run stopped because its loss fell below the given value, or share of L(0)."
-        " LossBelow() takes min|y|²/(2n), below which no example can be unfitted."
+        " LossBelow() takes min|y|²/(2n) over targets y ≠ 0, below which none of them "
+        "is left unfitted; that the loss tends to zero it does not prove."
     )
     stationary: Any = (
         "The loss has ceased to decrease: the curvature fell below the tolerance of "

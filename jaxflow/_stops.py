@@ -44,8 +44,9 @@ class LossBelow(AbstractStop):
     **Arguments:**
 
     - `value`: a positive number, in units of the loss. Left out, it is the certificate
-      (C_y⁻)²/(2n) with C_y⁻ = min_i |y_i|: an example on which the network is zero
-      alone costs y_i²/(2n), so below it every example is being fitted.
+      (C_y⁻)²/(2n) with C_y⁻ the least |y_i| that is not 0: an example on which the
+      network is zero alone costs y_i²/(2n), so below it every example is being fitted.
+      That the loss tends to zero it does not prove; see `LossFallen`.
     """
 
     value: Array | None = None
@@ -106,8 +107,10 @@ class Stationary(AbstractStop):
     """Ends a run where μ(t) ≤ `tolerance`/n: the loss no longer decreases.
 
     A run that converges keeps μ at or above order 1/n (Theorem 1), so a tolerance well
-    below 1 tells a local minimum from slow progress. A plateau near a saddle point can
-    also trigger it: from a small initialisation, choose the tolerance with care.
+    below 1 tells a local minimum from slow progress. Near a saddle point the loss
+    hardly decreases either: a run from a small initialisation ends at its start, so
+    leave this out there, or choose the tolerance well below the square of the initial
+    weights.
 
     **Arguments:**
 
@@ -137,8 +140,8 @@ def margins(
 
 
 def certificate(targets: Float[Array, " n"], n: Number) -> Scalar:
-    """(C_y⁻)²/(2n), with C_y⁻ = min_i |y_i|: below it no example is unfitted, since an
-    example on which the network is 0 alone costs y_i²/(2n).
+    """(C_y⁻)²/(2n), with C_y⁻ the least |y_i| that is not 0: below it no example is
+    unfitted, since one on which the network is 0 alone costs y_i²/(2n).
 
     (The paper prints C_y⁻/(2n), the same for its targets, where C_y⁻ = 1.)
     """

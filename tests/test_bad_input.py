@@ -205,7 +205,12 @@ CASES = [
     Case("simulate", lambda: simulate(data=(X, Y)), "Dataset.*tuple"),
     Case("simulate", lambda: simulate(network=(W, A)), "Network.*tuple"),
     Case("simulate", lambda: simulate(method="flow"), "GradientFlow.*str"),
-    Case("simulate", lambda: simulate(method=jaxflow.GradientFlow), "method must be a"),
+    Case(
+        "simulate",
+        lambda: simulate(method=jaxflow.GradientFlow),
+        r"class GradientFlow.*GradientFlow\(…\)",
+    ),
+    Case("simulate", lambda: simulate(times=100.0), r"list: times=\[100.0\]"),
     Case("simulate", lambda: simulate(stop=1e-3), "LossBelow.*0.001"),
     Case("simulate", lambda: simulate(stop=[jaxflow.LossBelow]), "must be a condition"),
     Case("simulate", lambda: simulate(observe=["loss"]), "observe must map.*list"),

@@ -118,6 +118,23 @@ def test_a_bar_of_a_lone_run(monkeypatch):
         assert ("30/30 of flow time" in stderr.getvalue()) == seen
 
 
+def test_a_bar_of_an_ensemble(monkeypatch, tmp_path):
+    """It compiles before its time counts, and says what was there."""
+
+    def grown(seeds: int) -> str:
+        monkeypatch.setattr(sys, "stderr", Terminal())
+        jaxflow.simulate_ensemble(
+            jax.random.key(0), n=6, d=8, p=4, seeds=seeds, times=[0.0, 1.0],
+            method=jaxflow.GradientDescent(0.1), folder=tmp_path,
+        )  # fmt: skip
+        return sys.stderr.getvalue()  # type: ignore[attr-defined]
+
+    first = grown(2)
+    assert "0/2 runs [00:00, compiling]" in first and "there" not in first
+    last = grown(5).split("\r")[-1]
+    assert "3/3 runs (2 were there)" in last and "0:00 left" in last
+
+
 def test_no_progress_where_a_run_is_traced():
     (data, network, method), kwargs = given()
 

@@ -47,6 +47,8 @@ class Engine:
                     call = self._program.prepare(
                         batch.runs, batch.work, interruption, len(batch.members)
                     )
+                    if not (pending or reporter.done):
+                        reporter.start()
                     pending[pool.submit(call)] = batch.members
                     while len(pending) > self._workers:
                         yield from self._finished(pending, reporter)

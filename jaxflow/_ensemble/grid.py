@@ -17,6 +17,7 @@ from .._checks import (
     check_key,
     check_size,
     check_times,
+    given_as,
     is_concrete,
 )
 from .._methods.base import AbstractMethod
@@ -336,10 +337,10 @@ def check_methods(method: Any) -> tuple[dict[str, AbstractMethod], bool]:
             raise ValueError(
                 "method must be a method such as jaxflow.GradientDescent(1.0), or a "
                 'mapping such as {"descent": …, "flow": …}; got '
-                f"{label!r}: {type(one).__name__}."
+                f"{label!r}: {given_as(one)}."
                 if given
                 else "method must be a method such as jaxflow.GradientDescent(1.0), or "
                 'a mapping such as {"descent": …, "flow": …}; got '
-                f"{type(method).__name__}."
+                f"{given_as(method)}."
             )
     return methods, given

@@ -276,7 +276,9 @@ def simulate_ensemble(
             lockstep=lockstep,
         )
         engine = Engine(compiled, batcher, workers=workers, lockstep=lockstep)
-        reporter = Reporter(progress, len(todo), total_work(todo))
+        kept = len(mine) - len(todo)
+        unit = f"runs ({kept} were there)" if kept else "runs"
+        reporter = Reporter(progress, len(todo), total_work(todo), unit)
         with (
             Interruption() as interruption,
             contextlib.closing(reporter),
@@ -285,7 +287,7 @@ def simulate_ensemble(
             for names, rows in results:
                 storage.write(names, rows)
     if interruption.signal is not None:
-        finished = len(mine) - len(todo) + int(reporter.done)
+        finished = kept + int(reporter.done)
         interruption.leave(_told(finished, len(mine), folder))
     if processes > 1:
         from jax.experimental.multihost_utils import sync_global_devices
