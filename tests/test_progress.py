@@ -122,12 +122,13 @@ def test_a_bar_of_an_ensemble(monkeypatch, tmp_path):
     """It compiles before its time counts, and says what was there."""
 
     def grown(seeds: int) -> str:
-        monkeypatch.setattr(sys, "stderr", Terminal())
+        stderr = Terminal()
+        monkeypatch.setattr(sys, "stderr", stderr)
         jaxflow.simulate_ensemble(
             jax.random.key(0), n=6, d=8, p=4, seeds=seeds, times=[0.0, 1.0],
             method=jaxflow.GradientDescent(0.1), folder=tmp_path,
         )  # fmt: skip
-        return sys.stderr.getvalue()  # type: ignore[attr-defined]
+        return stderr.getvalue()
 
     first = grown(2)
     assert "0/2 runs [00:00, compiling]" in first and "there" not in first
