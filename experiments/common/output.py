@@ -76,8 +76,9 @@ def write_config(folder: Path, config: Any, module: str) -> None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The fields that `write_config` wrote, as far as they say what was made. (When a
-    run is given up is part of its folder's name.)"""
+    """The fields that `write_config` wrote, as far as they say what was made, and not
+    how a command went about it. (When a run is given up is part of its folder's
+    name.)"""
     path = folder / "config.json"
     if not path.exists():
         raise FileNotFoundError(
@@ -87,7 +88,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     return {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in fields.items()
-        if name not in ("given_up", "output", "redraw")
+        if name not in ("given_up", "output", "redraw", "from_records")
     }
 
 

@@ -55,7 +55,8 @@ def scaling_figure(config: ScalingConfig) -> str:
 
 
 def _recorded(config: ScalingConfig) -> dict[Name, Outcome]:
-    """The runs that the folder of the figure has."""
+    """The runs that the folder of the figure has, none of which may be left out: they
+    are counted together."""
     made = as_made(config, config.folder)
     asked, there = ((one.seed, one.scaling.fixed) for one in (config, made))
     if asked != there:
@@ -63,5 +64,10 @@ def _recorded(config: ScalingConfig) -> dict[Name, Outcome]:
         raise ValueError(
             f"from_records: {str(config.folder)!r} has runs of (seed, {other}) = "
             f"{there}, not of {asked}."
+        )
+    if left := sorted(set(made.scaling.values) - set(config.scaling.values)):
+        raise ValueError(
+            f"from_records: {str(config.folder)!r} has runs at {config.scaling.along} "
+            f"= {left} too: ask for these as well."
         )
     return Runs.read(config.folder, protocol(config.protocol, config.given_up)).known

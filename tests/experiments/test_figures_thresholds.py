@@ -205,6 +205,11 @@ def test_another_dimension_is_added_to_the_records(tmp_path, capsys, monkeypatch
     figure3.main(more)
     assert run and {d for _, d, _ in run} == {40}
     assert set(read_records(config.folder).d.values.tolist()) == {10, 20, 40}
+    text = capsys.readouterr().out
+    figure3.main(dataclasses.replace(more, from_records=False, redraw=True))
+    assert capsys.readouterr().out == text
+    with pytest.raises(ValueError, match=r"runs at d = \[20, 40\] too"):
+        figure3.main(dataclasses.replace(more, dimensions=(10, 80)))
     with pytest.raises(ValueError, match=r"runs of \(seed, p\) = \(0, 3\)"):
         figure3.main(dataclasses.replace(more, seed=1))
     with pytest.raises(ValueError, match="redraw makes no run"):
