@@ -160,12 +160,15 @@ def ended(sol: jaxflow.Solution) -> Ended:
 
 
 def fall_time(times: np.ndarray, loss: np.ndarray, level: float) -> float:
-    """When L first fell to `level`, on a straight line in log L between looks, of which
-    the first lies above it; ∞ where it did not."""
+    """When L first was at or below `level`, on a straight line in log L between looks;
+    ∞ where it never was."""
     below = np.flatnonzero(loss <= level)
     if not below.size:
         return np.inf
-    last, first = int(below[0]), int(below[0]) - 1
+    last = int(below[0])
+    if last == 0:
+        return float(times[0])
+    first = last - 1
     logs = np.log(loss[[last, first]])
     return float(np.interp(np.log(level), logs, times[[last, first]]))
 

@@ -21,6 +21,7 @@ def test_when_a_loss_has_fallen():
     loss = 3 * np.exp(-times)
     assert fall_time(times, loss, 0.1 * loss[0]) == pytest.approx(np.log(10))
     assert fall_time(times, loss, 1e-9 * loss[0]) == np.inf
+    assert fall_time(times[1:], loss[1:], loss[0]) == times[1]
 
 
 def test_groups_count_what_became_of_their_runs():
