@@ -233,16 +233,15 @@ def check_kind(name: str, value: Any, kind: type, example: str) -> None:
         article = "an" if kind.__name__[0] in "AEIOU" else "a"
         raise ValueError(
             f"{name} must be {article} {kind.__name__}, such as {example}; got "
-            f"{given_as(value)}."
+            f"{given_as(value, kind)}."
         )
 
 
-def given_as(value: Any) -> str:
-    """The kind of `value`, for a message."""
-    if isinstance(value, type):
-        return (
-            f"the class {value.__name__}, which wants its brackets: {value.__name__}(…)"
-        )
+def given_as(value: Any, kind: type) -> str:
+    """What `value` is, for a message, where one of `kind` was wanted."""
+    if isinstance(value, type) and issubclass(value, kind):
+        name = value.__name__
+        return f"the class {name}, which wants its brackets: {name}(…)"
     return type(value).__name__
 
 

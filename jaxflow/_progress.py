@@ -49,12 +49,12 @@ class Reporter:
         self._total, self.expected_work = total, work
         self._done: float | int = 0
         self._worked = 0.0
-        self.start()
+        self._start = time.monotonic()
         if self._bar is not None:
             self._bar.set_postfix_str("compiling")
 
     def start(self) -> None:
-        """Time counts from here."""
+        """What came before was compiling: time counts from here."""
         self._start = time.monotonic()
         if self._bar is not None:
             self._bar.set_postfix_str("")

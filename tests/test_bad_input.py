@@ -208,7 +208,7 @@ CASES = [
     Case(
         "simulate",
         lambda: simulate(method=jaxflow.GradientFlow),
-        r"class GradientFlow.*GradientFlow\(…\)",
+        r"method must be a.*class GradientFlow.*GradientFlow\(…\)",
     ),
     Case("simulate", lambda: simulate(times=100.0), r"list: times=\[100.0\]"),
     Case("simulate", lambda: simulate(stop=1e-3), "LossBelow.*0.001"),

@@ -337,10 +337,10 @@ def check_methods(method: Any) -> tuple[dict[str, AbstractMethod], bool]:
             raise ValueError(
                 "method must be a method such as jaxflow.GradientDescent(1.0), or a "
                 'mapping such as {"descent": …, "flow": …}; got '
-                f"{label!r}: {given_as(one)}."
+                f"{label!r}: {given_as(one, AbstractMethod)}."
                 if given
                 else "method must be a method such as jaxflow.GradientDescent(1.0), or "
                 'a mapping such as {"descent": …, "flow": …}; got '
-                f"{given_as(method)}."
+                f"{given_as(method, AbstractMethod)}."
             )
     return methods, given
